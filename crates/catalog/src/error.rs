@@ -1,0 +1,64 @@
+//! What can go wrong in the catalog, by what a caller can do.
+
+use domain::{clock::UnixMs, pricing::PricingError};
+use sea_orm::DbErr;
+use store::StoreError;
+
+/// A catalog operation that was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// The object does not exist: check the id.
+    #[error("there is no {what} `{id}`")]
+    NotFound {
+        /// The kind of object.
+        what: &'static str,
+        /// The id that was given.
+        id: String,
+    },
+    /// The input does not fit: correct the field.
+    #[error("`{field}`: {problem}")]
+    Invalid {
+        /// The field, as inputs name it.
+        field: &'static str,
+        /// What is wrong and what to write instead.
+        problem: String,
+    },
+    /// The name is taken: choose another.
+    #[error("{0}")]
+    Taken(String),
+    /// The state of other objects forbids it: change those first.
+    #[error("{0}")]
+    Refused(String),
+    /// A price cannot take effect that early: give a later instant, or none.
+    #[error("a price change may take effect from {} on: give that instant or a later one, or none at all", earliest.to_rfc3339())]
+    TooEarly {
+        /// The earliest instant that would be accepted now.
+        earliest: UnixMs,
+    },
+    /// The price itself does not work.
+    #[error(transparent)]
+    Pricing(#[from] PricingError),
+    /// The database refused or cannot be reached.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl CatalogError {
+    pub(crate) fn not_found(what: &'static str, id: impl ToString) -> Self {
+        Self::NotFound { what, id: id.to_string() }
+    }
+
+    pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Invalid { field, problem: problem.into() }
+    }
+
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Store(StoreError::damaged(what))
+    }
+}
+
+impl From<DbErr> for CatalogError {
+    fn from(error: DbErr) -> Self {
+        Self::Store(error.into())
+    }
+}

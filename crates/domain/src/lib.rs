@@ -1,0 +1,17 @@
+//! Shared words and pure arithmetic of the product. No IO, no async, no framework.
+//!
+//! Every other crate may depend on this one; this one depends on nothing of ours.
+
+pub mod clock;
+pub mod ids;
+pub mod money;
+pub mod pricing;
+pub mod request;
+pub mod scope;
+pub mod secret;
+pub mod usage;
+
+pub use ids::{
+    CredentialId, GrantId, KeyId, LotId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId,
+};
+pub use money::Amount;

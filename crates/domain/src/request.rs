@@ -1,0 +1,223 @@
+//! What happened to one request, in the words that ledger, request log and API share.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Amount, CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,
+    clock::UnixMs,
+    usage::{Usage, UsageSource},
+};
+
+/// The dialect in which a client speaks, and in which it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Dialect {
+    /// OpenAI Chat Completions.
+    OpenaiChat,
+    /// Anthropic Messages.
+    AnthropicMessages,
+}
+
+impl Dialect {
+    /// The name of the wire format, as the catalog's `apis` spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenaiChat => "openai_chat",
+            Self::AnthropicMessages => "anthropic_messages",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a request ended, as the customer is told, and which rule of MONEY.md section 2 decided its charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The answer ended normally and the provider reported its usage.
+    Completed,
+    /// The answer ended normally without a usage report: charged by estimate.
+    CompletedUsageEstimated,
+    /// The client left after output had begun: charged for what was relayed.
+    ClientGone,
+    /// The client left before the answer's head: free.
+    ClientGoneBeforeHead,
+    /// The upstream failed after output had begun: charged for what was relayed.
+    UpstreamCutOff,
+    /// The upstream accepted and then produced nothing: free.
+    UpstreamNoOutput,
+    /// Every attempt failed before an answer began: free.
+    UpstreamFailed,
+    /// The upstream refused the request itself (4xx): free.
+    UpstreamRejected,
+    /// A time limit of ours ran out before output: free.
+    TimeoutBeforeOutput,
+    /// A time limit of ours ran out after output had begun: charged for what was relayed.
+    TimeoutAfterOutput,
+    /// The credit did not cover the hold: nothing was sent, free.
+    InsufficientCredit,
+    /// The key's budget did not cover the hold: nothing was sent, free.
+    BudgetExceeded,
+    /// This node stopped before the request ended: free, the cost is the operator's.
+    RelayCrashed,
+    /// The hold was older than any request may be: free.
+    HoldExpired,
+    /// An error of ours after the hold: free.
+    InternalError,
+}
+
+impl Reason {
+    /// The stable code, as stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::CompletedUsageEstimated => "completed_usage_estimated",
+            Self::ClientGone => "client_gone",
+            Self::ClientGoneBeforeHead => "client_gone_before_head",
+            Self::UpstreamCutOff => "upstream_cut_off",
+            Self::UpstreamNoOutput => "upstream_no_output",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamRejected => "upstream_rejected",
+            Self::TimeoutBeforeOutput => "timeout_before_output",
+            Self::TimeoutAfterOutput => "timeout_after_output",
+            Self::InsufficientCredit => "insufficient_credit",
+            Self::BudgetExceeded => "budget_exceeded",
+            Self::RelayCrashed => "relay_crashed",
+            Self::HoldExpired => "hold_expired",
+            Self::InternalError => "internal_error",
+        }
+    }
+
+    /// Why the charge is what it is, in a sentence for the customer.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Completed => "The answer ended normally; the charge is the usage that the provider reported.",
+            Self::CompletedUsageEstimated => {
+                "The answer ended normally but the provider reported no usable usage; the charge is an estimate, never above the hold."
+            }
+            Self::ClientGone => "The client left after output had begun; the charge is the input and the output produced until then.",
+            Self::ClientGoneBeforeHead => "The client left before the answer began; nothing is charged.",
+            Self::UpstreamCutOff => "The provider failed after output had begun; the charge is the input and the output that was relayed.",
+            Self::UpstreamNoOutput => "The provider accepted the request and produced nothing; nothing is charged.",
+            Self::UpstreamFailed => "No provider answered; nothing is charged.",
+            Self::UpstreamRejected => "The provider refused the request; nothing is charged.",
+            Self::TimeoutBeforeOutput => "A time limit ran out before any output; nothing is charged.",
+            Self::TimeoutAfterOutput => "A time limit ran out after output had begun; the charge is the input and the output that was relayed.",
+            Self::InsufficientCredit => "The credit did not cover the request; nothing was sent and nothing is charged.",
+            Self::BudgetExceeded => "The key's budget did not cover the request; nothing was sent and nothing is charged.",
+            Self::RelayCrashed => "The relay stopped before the answer ended; nothing is charged.",
+            Self::HoldExpired => "The request outlived the longest time a request may take; nothing is charged.",
+            Self::InternalError => "The relay failed; nothing is charged.",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Reason {
+    type Err = UnknownReason;
+
+    fn from_str(text: &str) -> Result<Self, UnknownReason> {
+        serde_json::from_value(serde_json::Value::from(text)).map_err(|_| UnknownReason)
+    }
+}
+
+/// The text names no reason that this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown reason code")]
+pub struct UnknownReason;
+
+/// One try of a request against one credential.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// The offer that was tried.
+    pub offer: OfferId,
+    /// The pool whose credential was used.
+    pub pool: PoolId,
+    /// The credential that was used.
+    pub credential: CredentialId,
+    /// The provider's slug.
+    pub provider: String,
+    /// The upstream's HTTP status; `None` when no head arrived.
+    pub status: Option<u16>,
+    /// How the attempt ended: `won`, or a code such as `connect_failed`, `first_byte_timeout`, `status_429`.
+    pub outcome: String,
+    /// From dispatch to the head or to the failure, in milliseconds.
+    pub elapsed_ms: u32,
+}
+
+/// One line of a charge: a quantity of one class at one price, exact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeLine {
+    /// The usage class, as the catalog's price keys spell it.
+    pub class: String,
+    /// Tokens, images, seconds, searches: whole units of the class.
+    pub quantity: u64,
+    /// The price key that applied after fallbacks.
+    pub price_key: String,
+    /// The exact amount before multipliers, in nano-USD, as a decimal string or a fraction `a/b`.
+    pub nano_usd_exact: String,
+}
+
+/// Everything the request log keeps of one request. It holds no prompt, no completion and no secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// The request.
+    pub id: RequestId,
+    /// Whose request it was.
+    pub tenant: TenantId,
+    /// With which virtual key.
+    pub key: KeyId,
+    /// The dialect of the client.
+    pub dialect: Dialect,
+    /// The model name that the client sent.
+    pub requested_model: String,
+    /// The catalog's model id.
+    pub model: String,
+    /// The model that the upstream reported; `None` when it reported none.
+    pub served_model: Option<String>,
+    /// The provider's slug of the winning attempt.
+    pub provider: Option<String>,
+    /// The pool of the winning attempt.
+    pub pool: Option<PoolId>,
+    /// The offer of the winning attempt.
+    pub offer: Option<OfferId>,
+    /// The price-book version that the request was admitted with.
+    pub price_version: i64,
+    /// The multiplier product that was applied, as a decimal string.
+    pub multiplier: String,
+    /// Whether the client asked for a stream.
+    pub stream: bool,
+    /// The HTTP status that the client got.
+    pub status: u16,
+    /// How it ended.
+    pub reason: Reason,
+    /// Usage in disjoint classes.
+    pub usage: Usage,
+    /// Who counted the usage.
+    pub usage_source: UsageSource,
+    /// Things worth knowing: `usage_inconsistent`, `estimated`, `overrun`, ...
+    pub flags: Vec<String>,
+    /// The charge, line by line.
+    pub lines: Vec<ChargeLine>,
+    /// What was held.
+    pub held: Amount,
+    /// When the request was admitted.
+    pub started_at: UnixMs,
+    /// From admission to the first byte of the answer, in milliseconds.
+    pub first_byte_ms: Option<u32>,
+    /// From admission to the end, in milliseconds.
+    pub duration_ms: u32,
+    /// Every attempt, in order.
+    pub attempts: Vec<AttemptRecord>,
+}

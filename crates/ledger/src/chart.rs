@@ -1,0 +1,91 @@
+//! The chart of accounts. A debit is a positive entry, a credit a negative one; every transaction sums to zero.
+
+use std::fmt;
+
+use domain::{LotId, TenantId};
+use serde::{Deserialize, Serialize};
+
+/// What kind of credit a lot is. Promotional credit is spent first and never refunded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LotKind {
+    /// Bought.
+    Paid,
+    /// Given.
+    Promo,
+}
+
+impl LotKind {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::Promo => "promo",
+        }
+    }
+
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        [Self::Paid, Self::Promo].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// Why the operator bears a cost that no customer pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// The request cost more than its hold.
+    Overrun,
+    /// A charge arrived after the request had been closed.
+    Late,
+    /// The provider may bill what no customer is charged for.
+    Unbilled,
+}
+
+impl Loss {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overrun => "overrun",
+            Self::Late => "late",
+            Self::Unbilled => "unbilled",
+        }
+    }
+}
+
+/// An account of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Account {
+    /// Asset: money that came in from outside, by bank or by hand.
+    Bank,
+    /// Asset: what a tenant owes.
+    CustomerDebt(TenantId),
+    /// Liability: unspent credit of one lot.
+    Credit(LotKind, TenantId, LotId),
+    /// Liability: what is owed to a provider, by slug.
+    ProviderPayable(String),
+    /// Income: what customers paid for requests.
+    RevenueUsage,
+    /// Expense: what requests cost at the provider, by slug.
+    ProviderCost(String),
+    /// Expense: promotional credit given.
+    PromoExpense,
+    /// Expense: credit given to make up for something.
+    Goodwill,
+    /// Expense: costs that no customer pays.
+    OperatorLoss(Loss),
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bank => f.write_str("bank"),
+            Self::CustomerDebt(tenant) => write!(f, "customer_debt:{tenant}"),
+            Self::Credit(kind, tenant, lot) => write!(f, "credit_{}:{tenant}:{lot}", kind.as_str()),
+            Self::ProviderPayable(provider) => write!(f, "provider_payable:{provider}"),
+            Self::RevenueUsage => f.write_str("revenue_usage"),
+            Self::ProviderCost(provider) => write!(f, "provider_cost:{provider}"),
+            Self::PromoExpense => f.write_str("promo_expense"),
+            Self::Goodwill => f.write_str("goodwill"),
+            Self::OperatorLoss(loss) => write!(f, "operator_loss:{}", loss.as_str()),
+        }
+    }
+}

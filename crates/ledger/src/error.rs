@@ -1,0 +1,34 @@
+//! Why the ledger could not do what was asked, by what a caller can do.
+
+use store::StoreError;
+
+use crate::items::Refusal;
+
+/// A request to the ledger that was not carried out. Nothing was reserved or charged.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database refused the hold: tell the customer what is affordable.
+    #[error("the hold was refused")]
+    Refused(Refusal),
+    /// The request id was used before: make a new one.
+    #[error("the request has been seen before")]
+    Duplicate,
+    /// Too much waits for the database: try again in a moment.
+    #[error("too many requests wait for the ledger")]
+    Overloaded,
+    /// The database does not answer: try again later.
+    #[error("the ledger's database does not answer")]
+    Unavailable,
+    /// The writer has stopped; the process is ending.
+    #[error("the ledger has stopped")]
+    Stopped,
+    /// The hold could not be written; an error of ours.
+    #[error("the ledger could not write the hold")]
+    Rejected,
+    /// The database said something else.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The amount asked for makes no sense.
+    #[error("{0}")]
+    InvalidAmount(&'static str),
+}

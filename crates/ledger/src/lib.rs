@@ -1,0 +1,32 @@
+//! The ledger: credit is granted, held, spent and given back here and nowhere else.
+//!
+//! Owns the tables `acct`, `lot`, `budget`, `hold`, `node`, `charge`, `tx` and `entry`. Holds and charges go through
+//! the writer ([`Ledger`]); grants run in their caller's transaction ([`movements`]). What money means is in
+//! [`rules`], free of IO. It knows nothing of HTTP, models or prices.
+
+pub mod batch;
+pub mod chart;
+mod clock;
+mod error;
+mod health;
+mod hold;
+pub mod items;
+pub mod movements;
+mod posting;
+mod queue;
+pub mod reading;
+mod recovery;
+pub mod rules;
+mod service;
+mod sql_store;
+pub mod verify;
+mod view;
+mod writer;
+
+pub use clock::LedgerClock;
+pub use error::LedgerError;
+pub use hold::{Ending, Hold};
+pub use items::{BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal};
+pub use service::{Ledger, LedgerSettings, NodeIdentity};
+pub use sql_store::BatchRider;
+pub use writer::WriterEnd;

@@ -1,0 +1,243 @@
+//! Reading the books: balances, charges, transactions. Nothing here is for update.
+
+use domain::{Amount, RequestId, TenantId, clock::UnixMs, scope::TenantScope};
+use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement, Value};
+use serde::Serialize;
+use store::StoreError;
+use uuid::Uuid;
+
+use crate::{
+    chart::LotKind,
+    items::{BudgetKey, ChargeRow},
+    rules::{Balance, Budget},
+    sql_store::read_charge,
+};
+
+/// A lot as an operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct LotView {
+    /// The lot.
+    pub id: domain::LotId,
+    /// Paid or promotional.
+    pub kind: LotKind,
+    /// What was granted.
+    pub granted: Amount,
+    /// What is left.
+    pub remaining: Amount,
+    /// When it was granted.
+    pub created_at: UnixMs,
+}
+
+/// One entry of a transaction. Debits are positive, credits negative.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntryView {
+    /// The account, as `kind:subject`.
+    pub account: String,
+    /// The signed amount.
+    pub amount: Amount,
+}
+
+/// A transaction with its entries.
+#[derive(Debug, Clone, Serialize)]
+pub struct TransactionView {
+    /// Counts up; also the paging cursor.
+    pub seq: i64,
+    /// Derived from what caused it.
+    pub id: Uuid,
+    /// `usage`, `operator_cost`, `grant`, ...
+    pub kind: String,
+    /// The tenant whose credit moved, if one.
+    pub tenant: Option<TenantId>,
+    /// What caused it.
+    pub reference: String,
+    /// Who caused it.
+    pub actor: String,
+    /// When.
+    pub at: UnixMs,
+    /// The entries; they sum to zero.
+    pub entries: Vec<EntryView>,
+}
+
+/// A terminal row with the instant at which it was written.
+#[derive(Debug, Clone)]
+pub struct ClosedCharge {
+    /// The row.
+    pub row: ChargeRow,
+    /// When it was written.
+    pub closed_at: UnixMs,
+}
+
+async fn rows(
+    connection: &DatabaseConnection,
+    sql: &'static str,
+    values: Vec<Value>,
+) -> Result<Vec<QueryResult>, StoreError> {
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    Ok(connection.query_all_raw(statement).await?)
+}
+
+/// A tenant's balance; `None` when it has no account.
+///
+/// # Errors
+/// What the database says.
+pub async fn balance(connection: &DatabaseConnection, tenant: TenantId) -> Result<Option<Balance>, StoreError> {
+    let sql = "SELECT available, held, debt FROM acct WHERE tenant_id = $1";
+    let found = rows(connection, sql, vec![tenant.as_uuid().into()]).await?;
+    found
+        .first()
+        .map(|row| {
+            Ok(Balance {
+                available: amount(row, "available")?,
+                held: amount(row, "held")?,
+                debt: amount(row, "debt")?,
+            })
+        })
+        .transpose()
+}
+
+/// A budget's state in a period; nothing used when it has no row yet.
+///
+/// # Errors
+/// What the database says.
+pub async fn budget(connection: &DatabaseConnection, key: BudgetKey) -> Result<Option<Budget>, StoreError> {
+    let sql = "SELECT limit_amount, used, held FROM budget WHERE scope = $1 AND period_start_ms = $2";
+    let found = rows(connection, sql, vec![key.scope.into(), key.period_start.0.into()]).await?;
+    found
+        .first()
+        .map(|row| {
+            Ok(Budget {
+                limit: amount(row, "limit_amount")?,
+                used: amount(row, "used")?,
+                held: amount(row, "held")?,
+            })
+        })
+        .transpose()
+}
+
+/// The tenant's own charge of one request; `None` when it is open, unknown or somebody else's.
+///
+/// # Errors
+/// What the database says.
+pub async fn charge(
+    connection: &DatabaseConnection,
+    scope: TenantScope,
+    request: RequestId,
+) -> Result<Option<ClosedCharge>, StoreError> {
+    let sql = "SELECT request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
+               price_version, tx_id, closed_at_ms FROM charge WHERE request_id = $1 AND tenant_id = $2";
+    let values = vec![request.as_uuid().into(), scope.tenant().as_uuid().into()];
+    rows(connection, sql, values).await?.first().map(closed_charge).transpose()
+}
+
+/// What an open request of the tenant has reserved; `None` when it is not open.
+///
+/// # Errors
+/// What the database says.
+pub async fn open_hold(
+    connection: &DatabaseConnection,
+    scope: TenantScope,
+    request: RequestId,
+) -> Result<Option<Amount>, StoreError> {
+    let sql = "SELECT amount FROM hold WHERE request_id = $1 AND tenant_id = $2";
+    let values = vec![request.as_uuid().into(), scope.tenant().as_uuid().into()];
+    let found = rows(connection, sql, values).await?;
+    found.first().map(|row| amount(row, "amount")).transpose()
+}
+
+/// The charges of many requests, for an operator.
+///
+/// # Errors
+/// What the database says.
+pub async fn operator_charge(
+    connection: &DatabaseConnection,
+    request: RequestId,
+) -> Result<Option<ClosedCharge>, StoreError> {
+    let sql = "SELECT request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
+               price_version, tx_id, closed_at_ms FROM charge WHERE request_id = $1";
+    let found = rows(connection, sql, vec![request.as_uuid().into()]).await?;
+    found.first().map(closed_charge).transpose()
+}
+
+/// A tenant's lots, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn operator_lots(connection: &DatabaseConnection, tenant: TenantId) -> Result<Vec<LotView>, StoreError> {
+    let sql = "SELECT id, kind, granted, remaining, created_at_ms FROM lot WHERE tenant_id = $1 ORDER BY id LIMIT 1000";
+    let found = rows(connection, sql, vec![tenant.as_uuid().into()]).await?;
+    found
+        .iter()
+        .map(|row| {
+            let kind: String = row.try_get("", "kind")?;
+            Ok(LotView {
+                id: domain::LotId::from_uuid(row.try_get("", "id")?),
+                kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
+                granted: amount(row, "granted")?,
+                remaining: amount(row, "remaining")?,
+                created_at: UnixMs(row.try_get("", "created_at_ms")?),
+            })
+        })
+        .collect()
+}
+
+/// A page of transactions, newest first, older than `before_seq` when given; of one tenant when given.
+///
+/// # Errors
+/// What the database says.
+pub async fn operator_transactions(
+    connection: &DatabaseConnection,
+    tenant: Option<TenantId>,
+    before_seq: Option<i64>,
+    limit: u32,
+) -> Result<Vec<TransactionView>, StoreError> {
+    let before = before_seq.unwrap_or(i64::MAX);
+    let found = match tenant {
+        Some(tenant) => {
+            let sql = "SELECT seq, id, kind, tenant_id, reference, actor, at_ms FROM tx \
+                       WHERE tenant_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+            let values = vec![tenant.as_uuid().into(), before.into(), i64::from(limit).into()];
+            rows(connection, sql, values).await?
+        }
+        None => {
+            let sql = "SELECT seq, id, kind, tenant_id, reference, actor, at_ms FROM tx \
+                       WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
+            rows(connection, sql, vec![before.into(), i64::from(limit).into()]).await?
+        }
+    };
+    let mut transactions = Vec::with_capacity(found.len());
+    for row in &found {
+        transactions.push(read_transaction(connection, row).await?);
+    }
+    Ok(transactions)
+}
+
+async fn read_transaction(connection: &DatabaseConnection, row: &QueryResult) -> Result<TransactionView, StoreError> {
+    let id: Uuid = row.try_get("", "id")?;
+    let tenant: Option<Uuid> = row.try_get("", "tenant_id")?;
+    let sql = "SELECT account, amount FROM entry WHERE tx_id = $1 ORDER BY line";
+    let entries = rows(connection, sql, vec![id.into()]).await?;
+    let entries = entries
+        .iter()
+        .map(|entry| {
+            Ok(EntryView { account: entry.try_get("", "account")?, amount: amount(entry, "amount")? })
+        })
+        .collect::<Result<_, StoreError>>()?;
+    Ok(TransactionView {
+        seq: row.try_get("", "seq")?,
+        id,
+        kind: row.try_get("", "kind")?,
+        tenant: tenant.map(TenantId::from_uuid),
+        reference: row.try_get("", "reference")?,
+        actor: row.try_get("", "actor")?,
+        at: UnixMs(row.try_get("", "at_ms")?),
+        entries,
+    })
+}
+
+fn closed_charge(row: &QueryResult) -> Result<ClosedCharge, StoreError> {
+    Ok(ClosedCharge { row: read_charge(row)?, closed_at: UnixMs(row.try_get("", "closed_at_ms")?) })
+}
+
+fn amount(row: &QueryResult, column: &str) -> Result<Amount, StoreError> {
+    Ok(Amount::from_nanos(row.try_get("", column)?))
+}

@@ -1,0 +1,98 @@
+//! Closing what nobody will close any more: holds of this node's earlier boots, at start, and holds of anybody
+//! that are older than any request may be.
+//!
+//! Without a record of how far an answer had come, the customer pays nothing; what the provider may bill is booked
+//! as the operator's loss, at the most that it can be.
+
+use std::time::Duration;
+
+use domain::request::Reason;
+use sea_orm::{ConnectionTrait, QueryResult, Statement};
+use store::{Backend, Database, StoreError};
+use tokio::sync::oneshot;
+
+use crate::{
+    NodeIdentity,
+    error::LedgerError,
+    items::{Closing, End, OpenHold, ProviderCost},
+    queue::Queue,
+    sql_store::read_hold,
+};
+
+const PAGE: i64 = 500;
+
+const OF_EARLIER_BOOTS: &str = "SELECT request_id, tenant_id, key_id, amount, budgets_json, price_version, provider, \
+     provider_estimate FROM hold WHERE node_id = $1 AND boot <> $2 ORDER BY request_id LIMIT $3";
+const BY_AGE_POSTGRES: &str = "SELECT request_id, tenant_id, key_id, amount, budgets_json, price_version, provider, \
+     provider_estimate FROM hold \
+     WHERE created_at_ms < (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT - $1 ORDER BY request_id LIMIT $2";
+const BY_AGE_SQLITE: &str = "SELECT request_id, tenant_id, key_id, amount, budgets_json, price_version, provider, \
+     provider_estimate FROM hold \
+     WHERE created_at_ms < CAST(unixepoch('subsec') * 1000 AS INTEGER) - $1 ORDER BY request_id LIMIT $2";
+
+/// Closes the holds of this node's earlier boots. Answers how many there were, when all are durable.
+///
+/// # Errors
+/// When the database cannot be read or the writer has stopped.
+pub async fn close_earlier_boots(database: &Database, queue: &Queue, node: &NodeIdentity) -> Result<u64, LedgerError> {
+    let mut closed = 0;
+    loop {
+        let values = vec![node.id.as_uuid().into(), node.boot.into(), PAGE.into()];
+        let holds = read_holds(database, OF_EARLIER_BOOTS, values).await?;
+        if holds.is_empty() {
+            return Ok(closed);
+        }
+        closed += close_all(queue, &holds, Reason::RelayCrashed).await?;
+    }
+}
+
+/// Closes holds that are older than `max_age`, whoever placed them. Answers how many there were.
+///
+/// # Errors
+/// When the database cannot be read or the writer has stopped.
+pub async fn close_by_age(database: &Database, queue: &Queue, max_age: Duration) -> Result<u64, LedgerError> {
+    let sql = match database.backend() {
+        Backend::Postgres => BY_AGE_POSTGRES,
+        Backend::Sqlite => BY_AGE_SQLITE,
+    };
+    let max_age_ms = i64::try_from(max_age.as_millis()).unwrap_or(i64::MAX);
+    let holds = read_holds(database, sql, vec![max_age_ms.into(), PAGE.into()]).await?;
+    close_all(queue, &holds, Reason::HoldExpired).await
+}
+
+async fn read_holds(
+    database: &Database,
+    sql: &'static str,
+    values: Vec<sea_orm::Value>,
+) -> Result<Vec<OpenHold>, StoreError> {
+    let connection = database.readers();
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let rows: Vec<QueryResult> = connection.query_all_raw(statement).await?;
+    rows.iter().map(read_hold).collect()
+}
+
+async fn close_all(queue: &Queue, holds: &[OpenHold], reason: Reason) -> Result<u64, LedgerError> {
+    let mut pending: Vec<oneshot::Receiver<()>> = Vec::with_capacity(holds.len());
+    for hold in holds {
+        pending.push(queue.push_recovered(abandoned(hold, reason)).await?);
+    }
+    let mut closed = 0;
+    for receiver in pending {
+        receiver.await.map_err(|_| LedgerError::Stopped)?;
+        closed += 1;
+    }
+    Ok(closed)
+}
+
+fn abandoned(hold: &OpenHold, reason: Reason) -> Closing {
+    let unbilled = ProviderCost { provider: hold.provider.clone(), amount: hold.provider_estimate };
+    Closing {
+        request: hold.request,
+        tenant: hold.tenant,
+        key: hold.key,
+        reason,
+        end: End::Void,
+        unbilled: vec![unbilled],
+        record: None,
+    }
+}

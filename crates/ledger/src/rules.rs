@@ -1,0 +1,413 @@
+//! PURE: what a batch does to the books. The same code serves every store, so there is one meaning of money.
+//!
+//! [`Book`] holds the rows that a batch touches, as read under lock. Items are applied in order of arrival; what
+//! changed is then written by the store in the same transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs};
+use uuid::Uuid;
+
+use crate::{
+    chart::{Account, LotKind, Loss},
+    items::{
+        BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal,
+    },
+    posting::{Posting, Transaction, transaction_id},
+};
+
+/// A tenant's balance. `available` is what a new hold may take; `held` is reserved; `debt` blocks use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Balance {
+    /// Unreserved credit.
+    pub available: Amount,
+    /// Credit reserved by open holds.
+    pub held: Amount,
+    /// What the tenant owes.
+    pub debt: Amount,
+}
+
+/// A lot with something left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lot {
+    /// The lot.
+    pub id: LotId,
+    /// Paid or promotional.
+    pub kind: LotKind,
+    /// What is left.
+    pub remaining: Amount,
+    /// When it expires, if it does.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// A budget in one period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Budget {
+    /// The most that may be used.
+    pub limit: Amount,
+    /// What was charged.
+    pub used: Amount,
+    /// What open holds reserve.
+    pub held: Amount,
+}
+
+/// The books are not as the rules require: an error of ours. The batch must not commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenBook {
+    /// A sum does not fit in an amount.
+    #[error("an amount overflows for {0}")]
+    Overflow(String),
+    /// Reserved credit is not covered by lots.
+    #[error("the lots of {0} do not cover its holds")]
+    LotsDoNotCover(TenantId),
+}
+
+/// The rows that a batch touches, and what it does to them.
+#[derive(Debug, Clone, Default)]
+pub struct Book {
+    /// Balances of the tenants named in the batch. A tenant without one has no credit.
+    pub balances: BTreeMap<TenantId, Balance>,
+    /// Unspent lots of those tenants.
+    pub lots: BTreeMap<TenantId, Vec<Lot>>,
+    /// Budgets named in the batch.
+    pub budgets: BTreeMap<BudgetKey, Budget>,
+    /// Open holds of the requests named in the batch.
+    pub holds: BTreeMap<RequestId, OpenHold>,
+    /// Terminal rows of the requests named in the batch.
+    pub charges: BTreeMap<RequestId, ChargeRow>,
+    /// What has to be written.
+    pub changes: Changes,
+}
+
+/// What a batch changed, for the store to write.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Tenants whose balance changed.
+    pub balances: BTreeSet<TenantId>,
+    /// Lots that were drawn on, with what is left.
+    pub lots: BTreeMap<LotId, Amount>,
+    /// Budgets that changed.
+    pub budgets: BTreeSet<BudgetKey>,
+    /// Holds to insert.
+    pub opened: BTreeSet<RequestId>,
+    /// Holds to delete.
+    pub closed: BTreeSet<RequestId>,
+    /// Terminal rows to insert.
+    pub charged: BTreeSet<RequestId>,
+    /// Postings on tenants' credit, one transaction per tenant.
+    pub usage: BTreeMap<TenantId, Posting>,
+    /// Postings between the operator and its providers, one transaction per batch.
+    pub operator: Posting,
+    /// Costs that arrived after their request was closed, each its own transaction.
+    pub late: Vec<Transaction>,
+    /// Requests that were closed without a hold: somebody must look.
+    pub orphans: Vec<RequestId>,
+}
+
+/// What became of a hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldOutcome {
+    /// Reserved.
+    Held,
+    /// Not reserved.
+    Refused(Refusal),
+    /// The request has a hold or a terminal row already.
+    Duplicate,
+}
+
+/// What identifies the batch, for the ids of its transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchName {
+    /// The node.
+    pub node: Uuid,
+    /// The boot of the node.
+    pub boot: Uuid,
+    /// The batch's number in that boot.
+    pub number: i64,
+}
+
+impl BatchName {
+    /// The id of the batch's transaction on one tenant's credit.
+    pub fn usage_id(&self, tenant: TenantId) -> Uuid {
+        self.transaction_id(b"usage", tenant.as_uuid().as_bytes())
+    }
+
+    /// The id of the batch's transaction between the operator and its providers.
+    pub fn operator_id(&self) -> Uuid {
+        self.transaction_id(b"operator_cost", b"")
+    }
+
+    fn transaction_id(&self, kind: &[u8], subject: &[u8]) -> Uuid {
+        transaction_id(&[
+            kind,
+            self.node.as_bytes(),
+            self.boot.as_bytes(),
+            &self.number.to_be_bytes(),
+            subject,
+        ])
+    }
+}
+
+impl Book {
+    /// Reserves credit, or refuses and writes a zero charge. Conditional on `available`, on no debt and on every
+    /// budget; all or none.
+    ///
+    /// # Errors
+    /// [`BrokenBook`] when a sum does not fit.
+    pub fn place_hold(&mut self, request: &HoldRequest) -> Result<HoldOutcome, BrokenBook> {
+        if self.holds.contains_key(&request.request) || self.charges.contains_key(&request.request) {
+            return Ok(HoldOutcome::Duplicate);
+        }
+        if let Some(refusal) = self.refusal(request) {
+            self.write_charge(refused_row(request, &refusal));
+            return Ok(HoldOutcome::Refused(refusal));
+        }
+        let overflow = || BrokenBook::Overflow(request.tenant.to_string());
+        let balance = self.balances.entry(request.tenant).or_default();
+        balance.available = balance.available.checked_sub(request.amount).ok_or_else(overflow)?;
+        balance.held = balance.held.checked_add(request.amount).ok_or_else(overflow)?;
+        self.changes.balances.insert(request.tenant);
+        for claim in &request.budgets {
+            let budget = self.budgets.entry(claim.key).or_default();
+            // the limit is the one under which this hold was accepted, so that `used + held <= limit` stays true
+            budget.limit = claim.limit;
+            budget.held = budget.held.checked_add(request.amount).ok_or_else(overflow)?;
+            self.changes.budgets.insert(claim.key);
+        }
+        self.holds.insert(request.request, open_hold(request));
+        self.changes.opened.insert(request.request);
+        Ok(HoldOutcome::Held)
+    }
+
+    fn refusal(&self, request: &HoldRequest) -> Option<Refusal> {
+        let balance = self.balances.get(&request.tenant).copied().unwrap_or_default();
+        if !balance.debt.is_zero() {
+            return Some(Refusal::Debt { debt: balance.debt });
+        }
+        if balance.available < request.amount {
+            return Some(Refusal::InsufficientCredit { available: balance.available });
+        }
+        request.budgets.iter().find_map(|claim| {
+            let budget = self.budgets.get(&claim.key).copied().unwrap_or_default();
+            let left = claim.limit.less(budget.used).less(budget.held);
+            (left < request.amount).then_some(Refusal::BudgetExceeded { left })
+        })
+    }
+
+    /// Ends a request: the hold goes, the charge is drawn from lots, the rest is given back. The first terminal
+    /// row wins; a later one moves no customer's credit.
+    ///
+    /// # Errors
+    /// [`BrokenBook`] when a sum does not fit or lots do not cover what was reserved.
+    pub fn close(&mut self, batch: &BatchName, closing: &Closing) -> Result<(), BrokenBook> {
+        if let Some(existing) = self.charges.get(&closing.request) {
+            let booked = existing.provider_cost.checked_add(existing.unbilled);
+            self.book_late_cost(closing, booked.unwrap_or(Amount::MAX));
+            return Ok(());
+        }
+        let Some(hold) = self.holds.remove(&closing.request) else {
+            self.changes.orphans.push(closing.request);
+            self.write_charge(orphan_row(closing));
+            self.book_late_cost(closing, Amount::ZERO);
+            return Ok(());
+        };
+        if !self.changes.opened.remove(&closing.request) {
+            self.changes.closed.insert(closing.request);
+        }
+        let row = closed_row(batch, &hold, closing);
+        self.draw_on_lots(&hold, row.amount)?;
+        self.end_reservation(&hold, row.amount)?;
+        self.post_costs(closing, &row);
+        self.write_charge(row);
+        Ok(())
+    }
+
+    /// Debits the charge to lots: promotional before paid, soonest expiry first, then oldest first.
+    fn draw_on_lots(&mut self, hold: &OpenHold, amount: Amount) -> Result<(), BrokenBook> {
+        if amount.is_zero() {
+            return Ok(());
+        }
+        let lots = self.lots.entry(hold.tenant).or_default();
+        lots.sort_by_key(spending_order);
+        let posting = self.changes.usage.entry(hold.tenant).or_default();
+        let mut left = amount;
+        for lot in lots.iter_mut().filter(|lot| !lot.remaining.is_zero()) {
+            let part = left.min(lot.remaining);
+            lot.remaining = lot.remaining.less(part);
+            left = left.less(part);
+            self.changes.lots.insert(lot.id, lot.remaining);
+            posting.transfer(Account::Credit(lot.kind, hold.tenant, lot.id), Account::RevenueUsage, part);
+            if left.is_zero() {
+                return Ok(());
+            }
+        }
+        Err(BrokenBook::LotsDoNotCover(hold.tenant))
+    }
+
+    /// `held -= hold`, `available += hold - charge`, and the same in every budget of the hold.
+    fn end_reservation(&mut self, hold: &OpenHold, charged: Amount) -> Result<(), BrokenBook> {
+        let overflow = || BrokenBook::Overflow(hold.tenant.to_string());
+        let balance = self.balances.entry(hold.tenant).or_default();
+        balance.held = balance.held.checked_sub(hold.amount).ok_or_else(overflow)?;
+        balance.available = balance
+            .available
+            .checked_add(hold.amount.less(charged))
+            .ok_or_else(overflow)?;
+        self.changes.balances.insert(hold.tenant);
+        for key in &hold.budgets {
+            let budget = self.budgets.entry(*key).or_default();
+            budget.held = budget.held.checked_sub(hold.amount).ok_or_else(overflow)?;
+            budget.used = budget.used.checked_add(charged).ok_or_else(overflow)?;
+            self.changes.budgets.insert(*key);
+        }
+        Ok(())
+    }
+
+    /// What the request cost beyond its hold, what the provider bills, and what the operator bears.
+    fn post_costs(&mut self, closing: &Closing, row: &ChargeRow) {
+        if !row.overrun.is_zero() {
+            self.changes.usage.entry(row.tenant).or_default().transfer(
+                Account::OperatorLoss(Loss::Overrun),
+                Account::RevenueUsage,
+                row.overrun,
+            );
+        }
+        if let End::Settle(settled) = &closing.end {
+            let cost = settled.provider_cost();
+            self.changes.operator.transfer(
+                Account::ProviderCost(cost.provider.clone()),
+                Account::ProviderPayable(cost.provider.clone()),
+                cost.amount,
+            );
+        }
+        for cost in &closing.unbilled {
+            self.changes.operator.transfer(
+                Account::OperatorLoss(Loss::Unbilled),
+                Account::ProviderPayable(cost.provider.clone()),
+                cost.amount,
+            );
+        }
+    }
+
+    /// The cost of a closing that came too late, as far as it is not booked yet. Its transaction's id is made of
+    /// the request and the kind of end, so it is booked once.
+    fn book_late_cost(&mut self, closing: &Closing, booked: Amount) {
+        let total = closing_costs(closing).fold(Amount::ZERO, |sum, cost| {
+            sum.checked_add(cost.amount).unwrap_or(Amount::MAX)
+        });
+        let late = total.less(booked);
+        let Some(provider) = closing_costs(closing).next().map(|cost| cost.provider.clone()) else {
+            return;
+        };
+        if late.is_zero() {
+            return;
+        }
+        let kind: &[u8] = match closing.end {
+            End::Settle(_) => b"settle",
+            End::Void => b"void",
+        };
+        let mut posting = Posting::default();
+        posting.transfer(Account::OperatorLoss(Loss::Late), Account::ProviderPayable(provider), late);
+        self.changes.late.push(Transaction {
+            id: transaction_id(&[b"late", closing.request.as_uuid().as_bytes(), kind]),
+            kind: "late_cost",
+            tenant: None,
+            reference: closing.request.to_string(),
+            posting,
+        });
+    }
+
+    fn write_charge(&mut self, row: ChargeRow) {
+        self.changes.charged.insert(row.request);
+        self.charges.insert(row.request, row);
+    }
+}
+
+fn closing_costs(closing: &Closing) -> impl Iterator<Item = &ProviderCost> {
+    let settled = match &closing.end {
+        End::Settle(settled) => Some(settled.provider_cost()),
+        End::Void => None,
+    };
+    settled.into_iter().chain(&closing.unbilled)
+}
+
+/// Promotional credit first, then what expires soonest, then what is oldest (lot ids sort by time).
+fn spending_order(lot: &Lot) -> (bool, i64, LotId) {
+    let is_paid = lot.kind == LotKind::Paid;
+    (is_paid, lot.expires_at.map_or(i64::MAX, |at| at.0), lot.id)
+}
+
+fn open_hold(request: &HoldRequest) -> OpenHold {
+    OpenHold {
+        request: request.request,
+        tenant: request.tenant,
+        key: request.key,
+        amount: request.amount,
+        budgets: request.budgets.iter().map(|claim| claim.key).collect(),
+        price_version: request.price_version,
+        provider: request.provider.clone(),
+        provider_estimate: request.provider_estimate,
+    }
+}
+
+fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> ChargeRow {
+    let (state, wanted, provider_cost) = match &closing.end {
+        End::Settle(settled) => (ChargeState::Settled, settled.amount(), settled.provider_cost().amount),
+        End::Void => (ChargeState::Voided, Amount::ZERO, Amount::ZERO),
+    };
+    let amount = wanted.min(hold.amount);
+    let overrun = wanted.less(amount);
+    ChargeRow {
+        request: closing.request,
+        tenant: hold.tenant,
+        key: hold.key,
+        state,
+        reason: closing.reason,
+        held: hold.amount,
+        amount,
+        overrun,
+        provider_cost,
+        unbilled: sum_of(&closing.unbilled),
+        price_version: hold.price_version,
+        transaction: (!wanted.is_zero()).then(|| batch.usage_id(hold.tenant)),
+    }
+}
+
+fn refused_row(request: &HoldRequest, refusal: &Refusal) -> ChargeRow {
+    ChargeRow {
+        request: request.request,
+        tenant: request.tenant,
+        key: request.key,
+        state: ChargeState::Refused,
+        reason: refusal.reason(),
+        held: Amount::ZERO,
+        amount: Amount::ZERO,
+        overrun: Amount::ZERO,
+        provider_cost: Amount::ZERO,
+        unbilled: Amount::ZERO,
+        price_version: request.price_version,
+        transaction: None,
+    }
+}
+
+fn orphan_row(closing: &Closing) -> ChargeRow {
+    ChargeRow {
+        request: closing.request,
+        tenant: closing.tenant,
+        key: closing.key,
+        state: ChargeState::Voided,
+        reason: closing.reason,
+        held: Amount::ZERO,
+        amount: Amount::ZERO,
+        overrun: Amount::ZERO,
+        provider_cost: Amount::ZERO,
+        unbilled: Amount::ZERO,
+        price_version: 0,
+        transaction: None,
+    }
+}
+
+fn sum_of(costs: &[ProviderCost]) -> Amount {
+    Amount::checked_sum(costs.iter().map(|cost| cost.amount)).unwrap_or(Amount::MAX)
+}
+

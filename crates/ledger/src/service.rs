@@ -1,0 +1,169 @@
+//! The ledger as a node runs it: the writer's task, the clock, the view, and the closing of abandoned holds.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{Amount, NodeId, TenantId};
+use store::{Database, StoreError};
+use tokio::{runtime::Handle, task::JoinHandle};
+use uuid::Uuid;
+
+use crate::{
+    BatchRider, HoldRequest, LedgerClock, LedgerError,
+    health::Health,
+    hold::Hold,
+    queue::Queue,
+    reading, recovery,
+    sql_store::SqlBatchStore,
+    view::BalanceView,
+    writer::{Writer, WriterEnd, before_first_batch},
+};
+
+/// Which node this is, and which of its boots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeIdentity {
+    /// Kept in the node's data folder.
+    pub id: NodeId,
+    /// New at every start.
+    pub boot: Uuid,
+}
+
+/// Limits of the ledger on one node.
+#[derive(Debug, Clone, Copy)]
+pub struct LedgerSettings {
+    /// Items that may wait for the writer, ends of open holds included.
+    pub queue_capacity: u32,
+    /// The longest that a request may take. A hold older than this and a minute is closed by whoever sees it.
+    pub max_request_time: Duration,
+}
+
+/// A minute beyond the longest request: a node that is slow is not a node that is dead.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// The ledger of one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger {
+    database: Database,
+    queue: Queue,
+    view: Arc<BalanceView>,
+    clock: Arc<LedgerClock>,
+    health: Arc<Health>,
+    settings: LedgerSettings,
+}
+
+impl Ledger {
+    /// Registers this boot, starts the writer on `runtime`, and closes what earlier boots of this node left open.
+    /// The task's end is the process's end.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub async fn start(
+        database: Database,
+        rider: Arc<dyn BatchRider>,
+        node: NodeIdentity,
+        settings: LedgerSettings,
+        runtime: &Handle,
+    ) -> Result<(Self, JoinHandle<WriterEnd>), LedgerError> {
+        register_boot(&database, &node).await?;
+        let (queue, received) = Queue::new(settings.queue_capacity);
+        let view = Arc::new(BalanceView::default());
+        let clock = Arc::new(LedgerClock::new(database.now().await?));
+        let health = Arc::new(Health::default());
+        let writer = Writer {
+            store: Arc::new(SqlBatchStore::new(database.clone(), rider)),
+            queue: queue.clone(),
+            received,
+            last: before_first_batch(node.id.as_uuid(), node.boot),
+            view: Arc::clone(&view),
+            clock: Arc::clone(&clock),
+            health: Arc::clone(&health),
+        };
+        let task = runtime.spawn(writer.run());
+        let recovered = recovery::close_earlier_boots(&database, &queue, &node).await?;
+        if recovered > 0 {
+            tracing::warn!(recovered, "holds of earlier boots of this node were voided");
+        }
+        Ok((Self { database, queue, view, clock, health, settings }, task))
+    }
+
+    /// Reserves credit. Answers when the hold is durable; dropping the future gives the credit back.
+    ///
+    /// # Errors
+    /// [`LedgerError::Refused`] with what is affordable; [`LedgerError::Overloaded`] and
+    /// [`LedgerError::Unavailable`] when the database does not keep up.
+    pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
+        if self.health.is_stalled() {
+            return Err(LedgerError::Unavailable);
+        }
+        let answer = self.queue.push_hold(request)?;
+        answer.await.map_err(|_| LedgerError::Stopped)?
+    }
+
+    /// The clock that prices and periods go by.
+    pub fn clock(&self) -> &LedgerClock {
+        &self.clock
+    }
+
+    /// What the tenant had available as of this node's last reading, if it has read it: a hint.
+    pub fn available_hint(&self, tenant: TenantId) -> Option<Amount> {
+        self.view.available(tenant)
+    }
+
+    /// What the tenant has available, read from the database.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn read_available(&self, tenant: TenantId) -> Result<Amount, StoreError> {
+        let balance = reading::balance(self.database.readers(), tenant).await?.unwrap_or_default();
+        self.view.set(tenant, balance.available);
+        Ok(balance.available)
+    }
+
+    /// Whether the database has not confirmed a batch for so long that new requests are refused.
+    pub fn is_stalled(&self) -> bool {
+        self.health.is_stalled()
+    }
+
+    /// Items that wait and ends that are owed.
+    pub fn queue_depth(&self) -> usize {
+        self.queue.depth()
+    }
+
+    /// Sets the clock by the database's. For a node that has nothing to write.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn set_clock(&self) -> Result<(), StoreError> {
+        self.clock.set(self.database.now().await?);
+        Ok(())
+    }
+
+    /// Closes holds that are older than any request may be, whoever placed them.
+    ///
+    /// # Errors
+    /// When the database cannot be read or the writer has stopped.
+    pub async fn close_expired_holds(&self) -> Result<u64, LedgerError> {
+        let closed =
+            recovery::close_by_age(&self.database, &self.queue, self.settings.max_request_time + GRACE).await?;
+        if closed > 0 {
+            metrics::counter!("truerelay_ledger_holds_expired_total").increment(closed);
+            tracing::warn!(closed, "holds older than any request were voided");
+        }
+        Ok(closed)
+    }
+
+    /// Waits until every hold of this node has ended and all that was queued is durable.
+    pub async fn drain(&self) {
+        self.queue.idle().await;
+    }
+}
+
+async fn register_boot(database: &Database, node: &NodeIdentity) -> Result<(), StoreError> {
+    let tx = database.begin().await?;
+    let now = tx.now().await?;
+    tx.execute(
+        "INSERT INTO node (id, boot, batch_no, last_commit_at_ms) VALUES ($1, $2, 0, $3)",
+        vec![node.id.as_uuid().into(), node.boot.into(), now.0.into()],
+    )
+    .await?;
+    tx.commit().await
+}

@@ -1,0 +1,180 @@
+//! Batches in the database. The statements follow the order in which everybody who moves money takes locks:
+//! node, account, budget, lot, hold, each sorted by key.
+
+mod load;
+mod save;
+
+pub use load::{read_charge, read_hold};
+pub use save::write_transactions;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use domain::{
+    Amount, RequestId, TenantId,
+    clock::UnixMs,
+    request::{Reason, RequestRecord},
+};
+use store::{Backend, Database, StoreError, Tx};
+
+use crate::{
+    batch::{Batch, BatchStore, Committed, Item, ItemOutcome, Locking},
+    items::{ChargeState, Refusal},
+    rules::{BatchName, Book, BrokenBook, HoldOutcome},
+};
+
+/// Rows of another crate that belong in the same transaction as the end of their request.
+#[async_trait]
+pub trait BatchRider: Send + Sync {
+    /// Writes the records of the requests that this batch closed.
+    ///
+    /// # Errors
+    /// What the database says; the batch is then taken back.
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError>;
+}
+
+/// The ledger's tables.
+pub struct SqlBatchStore {
+    database: Database,
+    rider: Arc<dyn BatchRider>,
+}
+
+impl SqlBatchStore {
+    /// A store over an open database; `rider` writes the request log.
+    pub fn new(database: Database, rider: Arc<dyn BatchRider>) -> Self {
+        Self { database, rider }
+    }
+
+    async fn apply_in(&self, tx: &Tx, batch: &Batch, locking: Locking) -> Result<Option<Committed>, StoreError> {
+        let Some(now) = claim_number(tx, &batch.name).await? else {
+            return Ok(None);
+        };
+        let (mut book, locked) = load::load_book(tx, batch, locking).await?;
+        let outcomes = apply_items(&mut book, batch, &locked).map_err(broken)?;
+        save::save_changes(tx, &batch.name, &book, now).await?;
+        let records: Vec<&RequestRecord> = batch
+            .items
+            .iter()
+            .filter(|item| book.changes.charged.contains(&item.request()))
+            .filter_map(|item| match item {
+                Item::Close(closing) => closing.record.as_deref(),
+                Item::Hold(_) => None,
+            })
+            .collect();
+        if !records.is_empty() {
+            self.rider.write(tx, &records).await?;
+        }
+        let available = available_of(&book, batch);
+        Ok(Some(Committed { outcomes, available, now, orphans: book.changes.orphans }))
+    }
+}
+
+#[async_trait]
+impl BatchStore for SqlBatchStore {
+    async fn apply(&self, batch: &Batch, locking: Locking) -> Result<Committed, StoreError> {
+        let tx = self.database.begin_money().await?;
+        match self.apply_in(&tx, batch, locking).await? {
+            Some(committed) => {
+                tx.commit().await?;
+                Ok(committed)
+            }
+            None => {
+                let committed = read_back(&tx, batch).await?;
+                tx.rollback().await?;
+                Ok(committed)
+            }
+        }
+    }
+}
+
+/// Takes the batch's number: `None` when the batch had been applied already (its acknowledgement was lost).
+async fn claim_number(tx: &Tx, name: &BatchName) -> Result<Option<UnixMs>, StoreError> {
+    let sql = match tx.backend() {
+        Backend::Postgres => {
+            "UPDATE node SET batch_no = $3, last_commit_at_ms = (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT \
+             WHERE id = $1 AND boot = $2 AND batch_no = $3 - 1 RETURNING last_commit_at_ms"
+        }
+        Backend::Sqlite => {
+            "UPDATE node SET batch_no = $3, last_commit_at_ms = CAST(unixepoch('subsec') * 1000 AS INTEGER) \
+             WHERE id = $1 AND boot = $2 AND batch_no = $3 - 1 RETURNING last_commit_at_ms"
+        }
+    };
+    let rows = tx.query(sql, vec![name.node.into(), name.boot.into(), name.number.into()]).await?;
+    if let Some(row) = rows.first() {
+        return Ok(Some(UnixMs(row.try_get("", "last_commit_at_ms")?)));
+    }
+    let stored = tx
+        .query("SELECT batch_no FROM node WHERE id = $1 AND boot = $2", vec![name.node.into(), name.boot.into()])
+        .await?;
+    let stored: Option<i64> = stored.first().map(|row| row.try_get("", "batch_no")).transpose()?;
+    if stored == Some(name.number) {
+        return Ok(None);
+    }
+    Err(StoreError::Fenced("the node's batch number is neither before nor at this batch"))
+}
+
+fn apply_items(book: &mut Book, batch: &Batch, locked: &[TenantId]) -> Result<Vec<ItemOutcome>, BrokenBook> {
+    batch
+        .items
+        .iter()
+        .map(|item| {
+            if locked.contains(&item.tenant()) {
+                return Ok(ItemOutcome::Deferred);
+            }
+            match item {
+                Item::Hold(hold) => book.place_hold(hold).map(ItemOutcome::Hold),
+                Item::Close(closing) => book.close(&batch.name, closing).map(|()| ItemOutcome::Closed),
+            }
+        })
+        .collect()
+}
+
+fn available_of(book: &Book, batch: &Batch) -> BTreeMap<TenantId, Amount> {
+    batch
+        .items
+        .iter()
+        .filter_map(|item| Some((item.tenant(), book.balances.get(&item.tenant())?.available)))
+        .collect()
+}
+
+/// The outcomes of a batch that had been applied, read from the rows that it left.
+async fn read_back(tx: &Tx, batch: &Batch) -> Result<Committed, StoreError> {
+    let (book, _) = load::load_book(tx, batch, Locking::Wait).await?;
+    let closed_here = |request: RequestId| {
+        batch.items.iter().any(|item| matches!(item, Item::Close(closing) if closing.request == request))
+    };
+    let outcomes = batch
+        .items
+        .iter()
+        .map(|item| {
+            let request = item.request();
+            match (item, book.charges.get(&request)) {
+                (Item::Hold(_), None) if book.holds.contains_key(&request) => ItemOutcome::Hold(HoldOutcome::Held),
+                (Item::Hold(_), Some(_)) if closed_here(request) => ItemOutcome::Hold(HoldOutcome::Held),
+                (Item::Hold(_), Some(row)) => ItemOutcome::Hold(refusal_of(&book, row.request, item)),
+                (Item::Close(_), Some(_)) => ItemOutcome::Closed,
+                // neither hold nor charge: the item had been deferred
+                _ => ItemOutcome::Deferred,
+            }
+        })
+        .collect();
+    let now = tx.now().await?;
+    Ok(Committed { outcomes, available: available_of(&book, batch), now, orphans: Vec::new() })
+}
+
+/// Why a hold of an applied batch was refused: the numbers are those of now, the reason is the one on the row.
+fn refusal_of(book: &Book, request: RequestId, item: &Item) -> HoldOutcome {
+    let Some(row) = book.charges.get(&request).filter(|row| row.state == ChargeState::Refused) else {
+        return HoldOutcome::Duplicate;
+    };
+    let balance = book.balances.get(&item.tenant()).copied().unwrap_or_default();
+    HoldOutcome::Refused(match row.reason {
+        Reason::BudgetExceeded => Refusal::BudgetExceeded { left: Amount::ZERO },
+        _ if !balance.debt.is_zero() => Refusal::Debt { debt: balance.debt },
+        _ => Refusal::InsufficientCredit { available: balance.available },
+    })
+}
+
+fn broken(error: BrokenBook) -> StoreError {
+    StoreError::Contradiction(error.to_string())
+}

@@ -1,0 +1,26 @@
+//! The schema, one file per change, the same on SQLite and PostgreSQL. See the README beside this crate.
+
+mod m20261121_000001_system;
+mod m20261121_000002_catalog;
+mod m20261121_000003_accounts;
+mod m20261121_000004_ledger;
+mod m20261121_000005_request_log;
+mod schema;
+
+use sea_orm_migration::prelude::*;
+
+/// Applies and reports migrations.
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![
+            Box::new(m20261121_000001_system::Migration),
+            Box::new(m20261121_000002_catalog::Migration),
+            Box::new(m20261121_000003_accounts::Migration),
+            Box::new(m20261121_000004_ledger::Migration),
+            Box::new(m20261121_000005_request_log::Migration),
+        ]
+    }
+}
