@@ -26,16 +26,17 @@ const STATEMENTS: &[&str] = &[
          revoked_at_ms BIGINT,
          expires_at_ms BIGINT,
          allowed_models_json TEXT,
-         requests_per_minute BIGINT,
-         budget_limit BIGINT,
-         budget_period TEXT,
-         created_at_ms BIGINT NOT NULL
+         requests_per_minute BIGINT CHECK (requests_per_minute > 0),
+         budget_limit BIGINT CHECK (budget_limit > 0),
+         budget_period TEXT CHECK (budget_period IN ('day', 'week', 'month', 'total')),
+         created_at_ms BIGINT NOT NULL,
+         CHECK ((budget_limit IS NULL) = (budget_period IS NULL))
      )",
     "CREATE INDEX virtual_key_by_tenant ON virtual_key (tenant_id, id)",
     "CREATE TABLE operator_token (
          id {uuid} NOT NULL PRIMARY KEY,
          name TEXT NOT NULL,
-         role TEXT NOT NULL,
+         role TEXT NOT NULL CHECK (role IN ('full', 'read_only')),
          hash TEXT NOT NULL UNIQUE,
          pepper_id TEXT NOT NULL,
          last4 TEXT NOT NULL,

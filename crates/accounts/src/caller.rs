@@ -78,7 +78,9 @@ impl KnownKey {
         let expired = self.caller.expires_at.is_some_and(|expiry| expiry <= now);
         match self.standing {
             Standing { revoked: true, .. } => KeyState::Revoked,
-            Standing { tenant_enabled: false, .. } => KeyState::TenantDisabled,
+            Standing {
+                tenant_enabled: false, ..
+            } => KeyState::TenantDisabled,
             Standing { enabled: false, .. } => KeyState::Disabled,
             _ if expired => KeyState::Expired,
             _ => KeyState::Active,
@@ -113,7 +115,9 @@ impl KeyState {
 impl Caller {
     /// Whether the key may use a model, which the allow-list may name by its id or by any of its aliases.
     pub fn may_use<A: AsRef<str>>(&self, model_id: &str, aliases: impl IntoIterator<Item = A>) -> bool {
-        let Some(allowed) = &self.limits.allowed_models else { return true };
+        let Some(allowed) = &self.limits.allowed_models else {
+            return true;
+        };
         let lists = |name: &str| allowed.iter().any(|entry| entry == name);
         lists(model_id) || aliases.into_iter().any(|alias| lists(alias.as_ref()))
     }
@@ -134,12 +138,19 @@ mod tests {
             tenant_name: "Acme".to_owned(),
             tier: "default".to_owned(),
             expires_at,
-            limits: KeyLimits { allowed_models, ..KeyLimits::default() },
+            limits: KeyLimits {
+                allowed_models,
+                ..KeyLimits::default()
+            },
         };
         KnownKey::new(Arc::new(caller), standing)
     }
 
-    const GOOD: Standing = Standing { tenant_enabled: true, enabled: true, revoked: false };
+    const GOOD: Standing = Standing {
+        tenant_enabled: true,
+        enabled: true,
+        revoked: false,
+    };
 
     #[test]
     fn only_an_active_key_makes_a_caller() {
@@ -149,10 +160,33 @@ mod tests {
             (GOOD, Some(UnixMs(1_001)), KeyState::Active),
             (GOOD, Some(UnixMs(1_000)), KeyState::Expired),
             (Standing { enabled: false, ..GOOD }, None, KeyState::Disabled),
-            (Standing { tenant_enabled: false, ..GOOD }, None, KeyState::TenantDisabled),
+            (
+                Standing {
+                    tenant_enabled: false,
+                    ..GOOD
+                },
+                None,
+                KeyState::TenantDisabled,
+            ),
             (Standing { revoked: true, ..GOOD }, None, KeyState::Revoked),
-            (Standing { revoked: true, enabled: false, tenant_enabled: false }, Some(now), KeyState::Revoked),
-            (Standing { enabled: false, tenant_enabled: false, revoked: false }, None, KeyState::TenantDisabled),
+            (
+                Standing {
+                    revoked: true,
+                    enabled: false,
+                    tenant_enabled: false,
+                },
+                Some(now),
+                KeyState::Revoked,
+            ),
+            (
+                Standing {
+                    enabled: false,
+                    tenant_enabled: false,
+                    revoked: false,
+                },
+                None,
+                KeyState::TenantDisabled,
+            ),
             (Standing { enabled: false, ..GOOD }, Some(now), KeyState::Disabled),
         ];
         for (standing, expires_at, expected) in cases {
@@ -167,7 +201,9 @@ mod tests {
         let now = UnixMs(0);
         let open = key(GOOD, None, None).admit(now).unwrap();
         assert!(open.may_use("openai/gpt-4o", ["gpt-4o"]));
-        let listed = key(GOOD, None, Some(vec!["openai/gpt-4o".to_owned(), "sonnet".to_owned()])).admit(now).unwrap();
+        let listed = key(GOOD, None, Some(vec!["openai/gpt-4o".to_owned(), "sonnet".to_owned()]))
+            .admit(now)
+            .unwrap();
         assert!(listed.may_use("openai/gpt-4o", ["gpt-4o"]));
         assert!(listed.may_use("anthropic/claude-sonnet", ["claude-sonnet", "sonnet"]));
         assert!(!listed.may_use("openai/gpt-4o-mini", ["gpt-4o-mini"]));

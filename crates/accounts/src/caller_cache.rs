@@ -36,7 +36,9 @@ impl Default for CallerCache {
 impl CallerCache {
     /// An empty cache.
     pub fn new() -> Self {
-        Self { keys: LookupCache::new() }
+        Self {
+            keys: LookupCache::new(),
+        }
     }
 
     /// The answer if it is at hand; otherwise ask [`CallerCache::resolve`].

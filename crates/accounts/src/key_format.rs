@@ -68,7 +68,10 @@ impl<K: Kind> Plain<K> {
         }
         let checksum = checksum_digits(text.as_bytes());
         text.extend(checksum.map(char::from));
-        Self { text: SecretText::new(text), kind: PhantomData }
+        Self {
+            text: SecretText::new(text),
+            kind: PhantomData,
+        }
     }
 
     /// Reads the text form and verifies its checksum.
@@ -85,7 +88,10 @@ impl<K: Kind> Plain<K> {
         if !all_digits || checksum != checksum_digits(body) {
             return Err(InvalidKey);
         }
-        Ok(Self { text: SecretText::new(text.to_owned()), kind: PhantomData })
+        Ok(Self {
+            text: SecretText::new(text.to_owned()),
+            kind: PhantomData,
+        })
     }
 
     /// The secret itself, for the one time at which it is shown.

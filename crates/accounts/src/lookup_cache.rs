@@ -40,10 +40,14 @@ pub(crate) struct LookupCache<T> {
 
 impl<T: Send + Sync + 'static> LookupCache<T> {
     pub(crate) fn new() -> Self {
+        Self::with_ttl(FOUND_TTL, UNKNOWN_TTL)
+    }
+
+    fn with_ttl(found: Duration, unknown: Duration) -> Self {
         Self {
             generation: AtomicU64::new(0),
-            found: Cache::builder().max_capacity(MAX_FOUND).time_to_live(FOUND_TTL).build(),
-            unknown: Cache::builder().max_capacity(MAX_UNKNOWN).time_to_live(UNKNOWN_TTL).build(),
+            found: Cache::builder().max_capacity(MAX_FOUND).time_to_live(found).build(),
+            unknown: Cache::builder().max_capacity(MAX_UNKNOWN).time_to_live(unknown).build(),
             flights: Mutex::new(HashMap::new()),
         }
     }
@@ -102,7 +106,11 @@ impl<T: Send + Sync + 'static> LookupCache<T> {
 
     fn board(&self, slot: Slot) -> Boarding<'_, T> {
         let flight = Arc::clone(self.flights.lock().entry(slot).or_default());
-        Boarding { cache: self, slot, flight }
+        Boarding {
+            cache: self,
+            slot,
+            flight,
+        }
     }
 }
 
@@ -138,12 +146,30 @@ mod tests {
         PlainKey::generate().hash(&ServerKey::generate())
     }
 
+    /// A cache whose answers outlast the slowest test machine.
+    fn lasting() -> LookupCache<u32> {
+        LookupCache::with_ttl(Duration::from_secs(3_600), Duration::from_secs(3_600))
+    }
+
+    #[tokio::test]
+    async fn answers_grow_old() {
+        let cache = LookupCache::<u32>::with_ttl(Duration::from_nanos(1), Duration::from_nanos(1));
+        for (hash, answer) in [(some_hash(), Some(1)), (some_hash(), None)] {
+            cache.resolve(hash, || async { Ok(answer) }).await.unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+            assert_eq!(cache.lookup(&hash), None);
+        }
+    }
+
     #[tokio::test]
     async fn a_found_and_an_unknown_answer_are_kept_until_invalidated() {
-        let cache = LookupCache::<u32>::new();
+        let cache = lasting();
         let (known, unknown) = (some_hash(), some_hash());
         assert_eq!(cache.lookup(&known), None);
-        assert_eq!(cache.resolve(known, || async { Ok(Some(7)) }).await.unwrap().as_deref(), Some(&7));
+        assert_eq!(
+            cache.resolve(known, || async { Ok(Some(7)) }).await.unwrap().as_deref(),
+            Some(&7)
+        );
         assert_eq!(cache.resolve(unknown, || async { Ok(None) }).await.unwrap(), None);
         assert_eq!(cache.lookup(&known), Some(Some(Arc::new(7))));
         assert_eq!(cache.lookup(&unknown), Some(None));
@@ -155,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_ask_at_once_share_one_load() {
-        let cache = Arc::new(LookupCache::<u32>::new());
+        let cache = Arc::new(lasting());
         let hash = some_hash();
         let loads = Arc::new(AtomicUsize::new(0));
         let gate = Arc::new(Notify::new());
@@ -183,7 +209,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_invalidated_during_its_load_does_not_come_back() {
-        let cache = LookupCache::<u32>::new();
+        let cache = lasting();
         let hash = some_hash();
         let load = || async {
             cache.invalidate_all();
@@ -191,21 +217,27 @@ mod tests {
         };
         assert_eq!(cache.resolve(hash, load).await.unwrap().as_deref(), Some(&1));
         assert_eq!(cache.lookup(&hash), None);
-        assert_eq!(cache.resolve(hash, || async { Ok(Some(2)) }).await.unwrap().as_deref(), Some(&2));
+        assert_eq!(
+            cache.resolve(hash, || async { Ok(Some(2)) }).await.unwrap().as_deref(),
+            Some(&2)
+        );
     }
 
     #[tokio::test]
     async fn a_failure_is_not_kept() {
-        let cache = LookupCache::<u32>::new();
+        let cache = lasting();
         let hash = some_hash();
         assert!(cache.resolve(hash, || async { Err(StoreError::Busy) }).await.is_err());
         assert_eq!(cache.lookup(&hash), None);
-        assert_eq!(cache.resolve(hash, || async { Ok(Some(3)) }).await.unwrap().as_deref(), Some(&3));
+        assert_eq!(
+            cache.resolve(hash, || async { Ok(Some(3)) }).await.unwrap().as_deref(),
+            Some(&3)
+        );
     }
 
     #[tokio::test]
     async fn a_load_that_is_cancelled_is_taken_over() {
-        let cache = Arc::new(LookupCache::<u32>::new());
+        let cache = Arc::new(lasting());
         let hash = some_hash();
         let first = {
             let cache = Arc::clone(&cache);
@@ -223,7 +255,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_unknown_hashes_is_bounded_and_spares_the_found() {
-        let cache = LookupCache::<u32>::new();
+        let cache = lasting();
         let real = some_hash();
         cache.resolve(real, || async { Ok(Some(1)) }).await.unwrap();
         let pepper = ServerKey::generate();

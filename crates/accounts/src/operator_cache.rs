@@ -32,7 +32,9 @@ impl Default for OperatorCache {
 impl OperatorCache {
     /// An empty cache.
     pub fn new() -> Self {
-        Self { operators: LookupCache::new() }
+        Self {
+            operators: LookupCache::new(),
+        }
     }
 
     /// The answer if it is at hand; otherwise ask [`OperatorCache::resolve`].
@@ -45,7 +47,10 @@ impl OperatorCache {
     /// # Errors
     /// [`AccountsError::Lookup`] when the database failed; nothing is remembered then.
     pub async fn resolve(&self, database: &Database, hash: KeyHash) -> Result<CachedOperator, AccountsError> {
-        let answer = self.operators.resolve(hash, || operator_tokens::authenticate(database.readers(), hash)).await;
+        let answer = self
+            .operators
+            .resolve(hash, || operator_tokens::authenticate(database.readers(), hash))
+            .await;
         answer.map(CachedOperator::from).map_err(AccountsError::Lookup)
     }
 

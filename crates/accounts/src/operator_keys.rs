@@ -26,7 +26,11 @@ pub async fn create(
     settings: KeySettings,
 ) -> Result<(VirtualKey, PlainKey), AccountsError> {
     let settings = settings.validated()?;
-    if tenant::Entity::find_by_id(tenant.as_uuid()).one(tx.connection()).await?.is_none() {
+    if tenant::Entity::find_by_id(tenant.as_uuid())
+        .one(tx.connection())
+        .await?
+        .is_none()
+    {
         return Err(AccountsError::NotFound("tenant"));
     }
     let plain = PlainKey::generate();
@@ -55,7 +59,9 @@ pub async fn create(
         ..Default::default()
     };
     write_settings(&mut row, &settings);
-    virtual_key::Entity::insert(row).exec_without_returning(tx.connection()).await?;
+    virtual_key::Entity::insert(row)
+        .exec_without_returning(tx.connection())
+        .await?;
     leave_trail(tx, actor, "key.create", None, &key).await?;
     Ok((key, plain))
 }
@@ -82,7 +88,9 @@ pub async fn list(
     before: Option<KeyId>,
     limit: u64,
 ) -> Result<Vec<VirtualKey>, AccountsError> {
-    let mut query = virtual_key::Entity::find().order_by_desc(virtual_key::Column::Id).limit(limit);
+    let mut query = virtual_key::Entity::find()
+        .order_by_desc(virtual_key::Column::Id)
+        .limit(limit);
     if let Some(tenant) = tenant {
         query = query.filter(virtual_key::Column::TenantId.eq(tenant.as_uuid()));
     }
@@ -119,7 +127,16 @@ pub async fn update(tx: &Tx, actor: &Actor, id: KeyId, update: KeyUpdate) -> Res
 /// # Errors
 /// [`AccountsError::NotFound`], [`AccountsError::Revoked`]; what the database says.
 pub async fn disable(tx: &Tx, actor: &Actor, id: KeyId) -> Result<VirtualKey, AccountsError> {
-    update(tx, actor, id, KeyUpdate { enabled: Some(false), ..KeyUpdate::default() }).await
+    update(
+        tx,
+        actor,
+        id,
+        KeyUpdate {
+            enabled: Some(false),
+            ..KeyUpdate::default()
+        },
+    )
+    .await
 }
 
 /// Takes a key back for good. Doing it again changes nothing.
@@ -156,6 +173,12 @@ async fn leave_trail(
     before: Option<&VirtualKey>,
     after: &VirtualKey,
 ) -> Result<(), AccountsError> {
-    let write = Write { topic: Topic::Keys, action, subject: after.id.to_string(), before, after };
+    let write = Write {
+        topic: Topic::Keys,
+        action,
+        subject: after.id.to_string(),
+        before,
+        after,
+    };
     Ok(write.leave_trail(tx, actor).await?)
 }

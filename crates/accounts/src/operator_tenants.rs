@@ -33,7 +33,9 @@ pub async fn create(tx: &Tx, actor: &Actor, new: NewTenant) -> Result<Tenant, Ac
         enabled: Set(true),
         created_at_ms: Set(tenant.created_at.0),
     };
-    tenant::Entity::insert(row).exec_without_returning(tx.connection()).await?;
+    tenant::Entity::insert(row)
+        .exec_without_returning(tx.connection())
+        .await?;
     leave_trail(tx, actor, "tenant.create", None, &tenant).await?;
     Ok(tenant)
 }
@@ -102,6 +104,12 @@ async fn leave_trail(
     before: Option<&Tenant>,
     after: &Tenant,
 ) -> Result<(), AccountsError> {
-    let write = Write { topic: Topic::Keys, action, subject: after.id.to_string(), before, after };
+    let write = Write {
+        topic: Topic::Keys,
+        action,
+        subject: after.id.to_string(),
+        before,
+        after,
+    };
     Ok(write.leave_trail(tx, actor).await?)
 }

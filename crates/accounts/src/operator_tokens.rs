@@ -8,9 +8,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 use store::{StoreError, Tx, audit::Actor, changes::Topic, keyring::ServerKey};
 
-use crate::{
-    AccountsError, KeyHash, PlainToken, entities::operator_token, settings::valid_name, trail::Write,
-};
+use crate::{AccountsError, KeyHash, PlainToken, entities::operator_token, settings::valid_name, trail::Write};
 
 /// What an operator may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +35,9 @@ impl OperatorRole {
     }
 
     fn from_stored(text: &str) -> Option<Self> {
-        [Self::Full, Self::ReadOnly].into_iter().find(|role| role.as_str() == text)
+        [Self::Full, Self::ReadOnly]
+            .into_iter()
+            .find(|role| role.as_str() == text)
     }
 }
 
@@ -121,7 +121,9 @@ pub async fn create(
         revoked_at_ms: Set(None),
         created_at_ms: Set(token.created_at.0),
     };
-    operator_token::Entity::insert(row).exec_without_returning(tx.connection()).await?;
+    operator_token::Entity::insert(row)
+        .exec_without_returning(tx.connection())
+        .await?;
     leave_trail(tx, actor, "operator_token.create", None, &token).await?;
     Ok((token, plain))
 }
@@ -135,12 +137,17 @@ pub async fn list(
     before: Option<OperatorTokenId>,
     limit: u64,
 ) -> Result<Vec<OperatorToken>, AccountsError> {
-    let mut query = operator_token::Entity::find().order_by_desc(operator_token::Column::Id).limit(limit);
+    let mut query = operator_token::Entity::find()
+        .order_by_desc(operator_token::Column::Id)
+        .limit(limit);
     if let Some(before) = before {
         query = query.filter(operator_token::Column::Id.lt(before.as_uuid()));
     }
     let rows = query.all(connection).await?;
-    Ok(rows.into_iter().map(OperatorToken::try_from).collect::<Result<_, _>>()?)
+    Ok(rows
+        .into_iter()
+        .map(OperatorToken::try_from)
+        .collect::<Result<_, _>>()?)
 }
 
 /// Takes a token back for good. Doing it again changes nothing.
@@ -175,7 +182,10 @@ pub async fn authenticate(connection: &impl ConnectionTrait, hash: KeyHash) -> R
         .one(connection)
         .await?;
     let token = row.map(OperatorToken::try_from).transpose()?;
-    Ok(token.map(|token| Operator { id: token.id, role: token.role }))
+    Ok(token.map(|token| Operator {
+        id: token.id,
+        role: token.role,
+    }))
 }
 
 async fn leave_trail(
@@ -185,6 +195,12 @@ async fn leave_trail(
     before: Option<&OperatorToken>,
     after: &OperatorToken,
 ) -> Result<(), AccountsError> {
-    let write = Write { topic: Topic::Operators, action, subject: after.id.to_string(), before, after };
+    let write = Write {
+        topic: Topic::Operators,
+        action,
+        subject: after.id.to_string(),
+        before,
+        after,
+    };
     Ok(write.leave_trail(tx, actor).await?)
 }

@@ -96,7 +96,8 @@ impl KeySettings {
             return Err(AccountsError::invalid("requests_per_minute", problem));
         }
         if self.limits.budget.is_some_and(|budget| budget.limit <= Amount::ZERO) {
-            let problem = "the limit must be more than zero; disable the key to stop it, leave the budget out for no limit";
+            let problem =
+                "the limit must be more than zero; disable the key to stop it, leave the budget out for no limit";
             return Err(AccountsError::invalid("budget", problem));
         }
         Ok(self)
@@ -117,7 +118,10 @@ pub(crate) fn valid_name(name: &str) -> Result<String, AccountsError> {
 pub(crate) fn valid_tier(tier: &str) -> Result<String, AccountsError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
     if !(1..=MAX_TIER_LEN).contains(&tier.len()) || !tier.bytes().all(allowed) {
-        return Err(AccountsError::invalid("tier", "must have 1 to 64 characters of a-z, 0-9, `-`, `_`"));
+        return Err(AccountsError::invalid(
+            "tier",
+            "must have 1 to 64 characters of a-z, 0-9, `-`, `_`",
+        ));
     }
     Ok(tier.to_owned())
 }
@@ -126,7 +130,9 @@ fn check_allowed_models(models: &[String]) -> Result<(), AccountsError> {
     let invalid = |problem: String| Err(AccountsError::invalid("allowed_models", problem));
     // an empty list could be meant as "all" or as "none": ask rather than guess
     if !(1..=MAX_ALLOWED_MODELS).contains(&models.len()) {
-        return invalid(format!("must list 1 to {MAX_ALLOWED_MODELS} models, or be absent for all models"));
+        return invalid(format!(
+            "must list 1 to {MAX_ALLOWED_MODELS} models, or be absent for all models"
+        ));
     }
     let acceptable = |name: &String| {
         (1..=MAX_MODEL_NAME_LEN).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
@@ -145,7 +151,11 @@ mod tests {
     use crate::BudgetPeriod;
 
     fn named(limits: KeyLimits) -> KeySettings {
-        KeySettings { name: "ci".to_owned(), expires_at: None, limits }
+        KeySettings {
+            name: "ci".to_owned(),
+            expires_at: None,
+            limits,
+        }
     }
 
     fn field_of(result: Result<KeySettings, AccountsError>) -> Option<&'static str> {
@@ -168,14 +178,41 @@ mod tests {
         assert_eq!(with(|s| s.name = "x".repeat(121)), Some("name"));
         assert_eq!(with(|s| s.expires_at = Some(UnixMs(0))), Some("expires_at"));
         assert_eq!(with(|s| s.limits.allowed_models = Some(vec![])), Some("allowed_models"));
-        assert_eq!(with(|s| s.limits.allowed_models = Some(vec!["a b".to_owned()])), Some("allowed_models"));
-        assert_eq!(with(|s| s.limits.allowed_models = Some(vec!["openai/gpt-4o".to_owned()])), None);
-        assert_eq!(with(|s| s.limits.requests_per_minute = Some(0)), Some("requests_per_minute"));
-        assert_eq!(with(|s| s.limits.requests_per_minute = Some(1_000_001)), Some("requests_per_minute"));
-        let budget = |limit| Some(Budget { limit, period: BudgetPeriod::Day });
-        let refused = named(KeyLimits { budget: budget(Amount::ZERO), ..KeyLimits::default() });
+        assert_eq!(
+            with(|s| s.limits.allowed_models = Some(vec!["a b".to_owned()])),
+            Some("allowed_models")
+        );
+        assert_eq!(
+            with(|s| s.limits.allowed_models = Some(vec!["openai/gpt-4o".to_owned()])),
+            None
+        );
+        assert_eq!(
+            with(|s| s.limits.requests_per_minute = Some(0)),
+            Some("requests_per_minute")
+        );
+        assert_eq!(
+            with(|s| s.limits.requests_per_minute = Some(1_000_001)),
+            Some("requests_per_minute")
+        );
+        let budget = |limit| {
+            Some(Budget {
+                limit,
+                period: BudgetPeriod::Day,
+            })
+        };
+        let refused = named(KeyLimits {
+            budget: budget(Amount::ZERO),
+            ..KeyLimits::default()
+        });
         assert_eq!(field_of(refused.validated()), Some("budget"));
-        assert!(named(KeyLimits { budget: budget(Amount::from_nanos(1)), ..KeyLimits::default() }).validated().is_ok());
+        assert!(
+            named(KeyLimits {
+                budget: budget(Amount::from_nanos(1)),
+                ..KeyLimits::default()
+            })
+            .validated()
+            .is_ok()
+        );
     }
 
     #[test]
@@ -189,10 +226,20 @@ mod tests {
 
     #[test]
     fn an_update_changes_what_it_names_only() {
-        let limits = KeyLimits { requests_per_minute: Some(10), ..KeyLimits::default() };
-        let current = KeySettings { expires_at: Some(UnixMs(5)), ..named(limits) };
+        let limits = KeyLimits {
+            requests_per_minute: Some(10),
+            ..KeyLimits::default()
+        };
+        let current = KeySettings {
+            expires_at: Some(UnixMs(5)),
+            ..named(limits)
+        };
         assert_eq!(KeyUpdate::default().applied_to(current.clone()), current);
-        let update = KeyUpdate { expires_at: Some(None), name: Some("cd".to_owned()), ..KeyUpdate::default() };
+        let update = KeyUpdate {
+            expires_at: Some(None),
+            name: Some("cd".to_owned()),
+            ..KeyUpdate::default()
+        };
         let changed = update.applied_to(current);
         assert_eq!((changed.name.as_str(), changed.expires_at), ("cd", None));
         assert_eq!(changed.limits.requests_per_minute, Some(10));

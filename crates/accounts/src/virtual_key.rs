@@ -36,7 +36,11 @@ pub struct VirtualKey {
 
 impl VirtualKey {
     pub(crate) fn settings(&self) -> KeySettings {
-        KeySettings { name: self.name.clone(), expires_at: self.expires_at, limits: self.limits() }
+        KeySettings {
+            name: self.name.clone(),
+            expires_at: self.expires_at,
+            limits: self.limits(),
+        }
     }
 
     /// What the key may do.
@@ -49,7 +53,11 @@ impl VirtualKey {
     }
 
     pub(crate) const fn standing(&self, tenant_enabled: bool) -> Standing {
-        Standing { tenant_enabled, enabled: self.enabled, revoked: self.revoked_at.is_some() }
+        Standing {
+            tenant_enabled,
+            enabled: self.enabled,
+            revoked: self.revoked_at.is_some(),
+        }
     }
 }
 
@@ -90,7 +98,10 @@ fn read_budget(limit: Option<i64>, period: Option<&str>) -> Option<Option<Budget
         (None, None) => Some(None),
         (Some(limit), Some(name)) => {
             let period = BudgetPeriod::ALL.into_iter().find(|period| period.as_str() == name)?;
-            Some(Some(Budget { limit: Amount::from_nanos(limit), period }))
+            Some(Some(Budget {
+                limit: Amount::from_nanos(limit),
+                period,
+            }))
         }
         _ => None,
     }
@@ -99,7 +110,10 @@ fn read_budget(limit: Option<i64>, period: Option<&str>) -> Option<Option<Budget
 /// Puts settings into the columns of a row that is being written.
 pub(crate) fn write_settings(row: &mut virtual_key::ActiveModel, settings: &KeySettings) {
     let limits = &settings.limits;
-    let models = limits.allowed_models.as_ref().map(|models| serde_json::Value::from(models.clone()).to_string());
+    let models = limits
+        .allowed_models
+        .as_ref()
+        .map(|models| serde_json::Value::from(models.clone()).to_string());
     row.name = Set(settings.name.clone());
     row.expires_at_ms = Set(settings.expires_at.map(|at| at.0));
     row.allowed_models_json = Set(models);

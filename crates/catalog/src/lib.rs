@@ -27,31 +27,26 @@ pub use alias::{add_alias, find_model, remove_alias};
 pub use base_url::origin_of;
 pub use cache::CatalogCache;
 pub use credential::{
-    Basis, CredentialView, NewCredential, UpdateCredential, create_credential, get_credential,
-    list_credentials, remove_credential, rotate_credential, update_credential,
+    Basis, CredentialView, NewCredential, UpdateCredential, create_credential, get_credential, list_credentials,
+    remove_credential, rotate_credential, update_credential,
 };
 pub use error::CatalogError;
 pub use health::{CredentialHealth, Fault, Outage};
 pub use model::{
-    ModelDetails, ModelKind, ModelView, NewModel, UpdateModel, create_model, get_model,
-    list_models, update_model,
+    ModelDetails, ModelKind, ModelView, NewModel, UpdateModel, create_model, get_model, list_models, update_model,
 };
 pub use offer::{
-    NewOffer, OfferFilter, OfferView, UpdateOffer, create_offer, create_offers, get_offer,
-    list_offers, update_offer,
+    NewOffer, OfferFilter, OfferView, UpdateOffer, create_offer, create_offers, get_offer, list_offers, update_offer,
 };
 pub use page::MAX_PAGE;
 pub use pool::{NewPool, PoolView, UpdatePool, create_pool, get_pool, list_pools, update_pool};
 pub use price_book::{
-    MIN_LEAD_MS, ModelOverride, OfferPrice, PoolMultiplier, PriceBookView, PriceChange,
-    PriceItemView, PriceKind, PriceVersionView, TierMultiplier, get_price_version,
-    list_price_versions, price_at, price_history, publish,
+    MIN_LEAD_MS, ModelOverride, OfferPrice, PoolMultiplier, PriceBookView, PriceChange, PriceItemView, PriceKind,
+    PriceVersionView, TierMultiplier, get_price_version, list_price_versions, price_at, price_history, publish,
 };
 pub use provider::{
-    NewProvider, ProviderView, UpdateProvider, create_provider, get_provider,
-    get_provider_by_slug, list_providers, update_provider,
+    NewProvider, ProviderView, UpdateProvider, create_provider, get_provider, get_provider_by_slug, list_providers,
+    update_provider,
 };
 pub use seed::{OfferTemplate, Seeded, seed_models, seed_offers};
-pub use snapshot::{
-    CredentialEntry, ModelEntry, OfferEntry, PoolEntry, ProviderEntry, Snapshot,
-};
+pub use snapshot::{CredentialEntry, ModelEntry, OfferEntry, PoolEntry, ProviderEntry, Snapshot};

@@ -29,7 +29,10 @@ pub(crate) fn check_name(field: &'static str, text: &str) -> Result<(), CatalogE
     if !text.trim().is_empty() && is_plain(text, LONGEST_NAME) {
         return Ok(());
     }
-    Err(CatalogError::invalid(field, "write 1 to 200 characters without line breaks"))
+    Err(CatalogError::invalid(
+        field,
+        "write 1 to 200 characters without line breaks",
+    ))
 }
 
 /// A note for people: may be empty.
@@ -37,7 +40,10 @@ pub(crate) fn check_note(field: &'static str, text: &str) -> Result<(), CatalogE
     if is_plain(text, LONGEST_NOTE) {
         return Ok(());
     }
-    Err(CatalogError::invalid(field, "write at most 1000 characters without line breaks"))
+    Err(CatalogError::invalid(
+        field,
+        "write at most 1000 characters without line breaks",
+    ))
 }
 
 /// A name under which clients may ask for a model, or an upstream's name for it: visible ASCII without quotes,
@@ -62,7 +68,10 @@ pub(crate) fn check_model_id(field: &'static str, text: &str) -> Result<(), Cata
     if well_formed && !text.bytes().any(|b| b.is_ascii_uppercase()) {
         return Ok(());
     }
-    Err(CatalogError::invalid(field, "write it as `vendor/name` in lower case, such as `openai/gpt-4o`"))
+    Err(CatalogError::invalid(
+        field,
+        "write it as `vendor/name` in lower case, such as `openai/gpt-4o`",
+    ))
 }
 
 /// The form in which model names are compared: ASCII letters in lower case. Allocates only when it must.
@@ -96,7 +105,16 @@ mod tests {
         for good in ["openai/gpt-4o", "google/gemini-2.5-pro", "a/b:c@d"] {
             assert!(check_model_id("id", good).is_ok(), "{good}");
         }
-        for bad in ["gpt-4o", "OpenAI/gpt", "openai/", "/x", "a/b c", "a/b|c", "a/b\"", "a/é"] {
+        for bad in [
+            "gpt-4o",
+            "OpenAI/gpt",
+            "openai/",
+            "/x",
+            "a/b c",
+            "a/b|c",
+            "a/b\"",
+            "a/é",
+        ] {
             assert!(check_model_id("id", bad).is_err(), "{bad}");
         }
     }

@@ -1,8 +1,9 @@
 //! Borrowing look into JSON: members of an object with the places where they stand, and the few scalar readings that
 //! the formats share. Nothing here copies a value; nothing here knows a wire format.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
+use memchr::memmem::Finder;
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
@@ -50,7 +51,12 @@ impl<'a> Object<'a> {
 
     /// The value of a key that is present and not `null`; of duplicates the last, as most parsers read it.
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|member| member.key == key).map(|member| member.value).filter(|value| *value != "null")
+        self.0
+            .iter()
+            .rev()
+            .find(|member| member.key == key)
+            .map(|member| member.value)
+            .filter(|value| *value != "null")
     }
 
     /// The string under a key.
@@ -63,14 +69,13 @@ impl<'a> Object<'a> {
         self.get(key).and_then(Object::parse)
     }
 
-    /// A key that stands more than once.
+    /// A key that stands more than once. Linear, since anybody may send any number of keys.
     pub fn duplicate(&self) -> Option<&str> {
-        let members = &self.0;
-        members
+        let mut seen = HashSet::with_capacity(self.0.len());
+        self.0
             .iter()
-            .enumerate()
-            .find(|(at, member)| members[..*at].iter().any(|earlier| earlier.key == member.key))
-            .map(|(_, member)| member.key.as_ref())
+            .map(|member| member.key.as_ref())
+            .find(|key| !seen.insert(*key))
     }
 }
 
@@ -123,7 +128,9 @@ pub fn elements(text: &str) -> Option<Vec<&str>> {
             deserializer.deserialize_seq(Items).map(Elements)
         }
     }
-    serde_json::from_str::<Elements<'_>>(text).ok().map(|elements| elements.0)
+    serde_json::from_str::<Elements<'_>>(text)
+        .ok()
+        .map(|elements| elements.0)
 }
 
 /// The text of a JSON string literal, borrowed when nothing in it is escaped.
@@ -144,7 +151,10 @@ pub fn string(literal: &str) -> Option<String> {
 pub fn has_content(value: &str) -> bool {
     match value.as_bytes() {
         [b'"', rest @ ..] => rest.len() > 1,
-        [b'[' | b'{', rest @ ..] => rest.iter().find(|byte| !byte.is_ascii_whitespace()).is_some_and(|byte| !matches!(byte, b']' | b'}')),
+        [b'[' | b'{', rest @ ..] => rest
+            .iter()
+            .find(|byte| !byte.is_ascii_whitespace())
+            .is_some_and(|byte| !matches!(byte, b']' | b'}')),
         _ => false,
     }
 }
@@ -189,18 +199,35 @@ fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// Where the value of each `"key":` begins whose value is not `null`. A string value that contains the word does not
-/// match: inside a string its quotes are escaped.
-pub fn values_of<'a>(bytes: &'a [u8], quoted_key: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
-    memchr::memmem::find_iter(bytes, quoted_key).filter_map(move |at| {
-        let colon = skip_blank(bytes, at + quoted_key.len());
-        if bytes.get(colon) != Some(&b':') {
-            return None;
-        }
-        let value = skip_blank(bytes, colon + 1);
-        let rest = bytes.get(value..)?;
-        (!rest.is_empty() && !rest.starts_with(b"null")).then_some(value)
-    })
+/// Searches JSON bytes for one key without parsing them.
+#[derive(Debug, Clone)]
+pub struct KeyFinder(Finder<'static>);
+
+impl KeyFinder {
+    /// A finder for a key written with its quotes.
+    pub fn new(quoted_key: &'static str) -> Self {
+        Self(Finder::new(quoted_key))
+    }
+
+    /// Where the value of each `"key":` begins whose value is not `null`. A string value that contains the word does not
+    /// match: inside a string its quotes are escaped.
+    pub fn values<'a>(&'a self, bytes: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        let key_bytes = self.0.needle().len();
+        self.0.find_iter(bytes).filter_map(move |at| {
+            let colon = skip_blank(bytes, at + key_bytes);
+            if bytes.get(colon) != Some(&b':') {
+                return None;
+            }
+            let value = skip_blank(bytes, colon + 1);
+            let rest = bytes.get(value..)?;
+            (!rest.is_empty() && !rest.starts_with(b"null")).then_some(value)
+        })
+    }
+
+    /// Whether any such value stands there.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        self.values(bytes).next().is_some()
+    }
 }
 
 fn skip_blank(bytes: &[u8], mut at: usize) -> usize {
@@ -231,14 +258,16 @@ mod tests {
     fn depth_counts_brackets_outside_strings_only() {
         assert!(is_shallow(format!("{}{}", "[".repeat(128), "]".repeat(128)).as_bytes()));
         assert!(!is_shallow("[".repeat(129).as_bytes()));
-        assert!(is_shallow(format!("\"{}\\\"{}\"", "[".repeat(500), "{".repeat(500)).as_bytes()));
+        assert!(is_shallow(
+            format!("\"{}\\\"{}\"", "[".repeat(500), "{".repeat(500)).as_bytes()
+        ));
         assert!(is_shallow(b"\"\\"));
     }
 
     #[test]
     fn a_key_is_not_found_inside_a_string() {
         let text = br#"{"a":"\"usage\": {}","b":"usage","usage" : null,"c":{"usage": {"x":1}}}"#;
-        let found: Vec<usize> = values_of(text, b"\"usage\"").collect();
+        let found: Vec<usize> = KeyFinder::new("\"usage\"").values(text).collect();
         assert_eq!(found.len(), 1);
         assert!(text[found[0]..].starts_with(b"{\"x\""));
     }

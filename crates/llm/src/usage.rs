@@ -46,10 +46,16 @@ impl FromStr for UsageProfile {
     type Err = UnknownUsageProfile;
 
     fn from_str(name: &str) -> Result<Self, UnknownUsageProfile> {
-        [Self::OpenaiChat, Self::XaiChat, Self::Deepseek, Self::Perplexity, Self::Anthropic]
-            .into_iter()
-            .find(|profile| profile.as_str() == name)
-            .ok_or_else(|| UnknownUsageProfile(name.to_owned()))
+        [
+            Self::OpenaiChat,
+            Self::XaiChat,
+            Self::Deepseek,
+            Self::Perplexity,
+            Self::Anthropic,
+        ]
+        .into_iter()
+        .find(|profile| profile.as_str() == name)
+        .ok_or_else(|| UnknownUsageProfile(name.to_owned()))
     }
 }
 
@@ -91,7 +97,9 @@ pub fn normalise_usage(profile: UsageProfile, usage: &[u8]) -> Result<Normalised
 
 /// A whole number under a key; `None` when absent or `null`. `12.0` is whole: some providers pass through a float type.
 fn count(object: &Object<'_>, field: &'static str) -> Result<Option<u64>, UsageError> {
-    let Some(text) = object.get(field) else { return Ok(None) };
+    let Some(text) = object.get(field) else {
+        return Ok(None);
+    };
     let whole = text.strip_suffix(".0").unwrap_or(text);
     match whole.parse::<u64>() {
         Ok(count) if count <= MAX_PLAUSIBLE_COUNT => Ok(Some(count)),
@@ -158,8 +166,17 @@ impl OpenaiLike {
     fn normalised(&self) -> NormalisedUsage {
         // Mistral leaves audio out of prompt_tokens; its total has it
         let beside = self.audio_in > 0
-            && self.total == Some(self.prompt.saturating_add(self.completion).saturating_add(self.audio_in));
-        let prompt = if beside { self.prompt.saturating_add(self.audio_in) } else { self.prompt };
+            && self.total
+                == Some(
+                    self.prompt
+                        .saturating_add(self.completion)
+                        .saturating_add(self.audio_in),
+                );
+        let prompt = if beside {
+            self.prompt.saturating_add(self.audio_in)
+        } else {
+            self.prompt
+        };
         let mut parts = [self.cached, self.written, self.audio_in];
         let (input, cut_in) = fit(prompt, &mut parts);
         let mut audio_out = [self.audio_out];
@@ -171,13 +188,19 @@ impl OpenaiLike {
             .with_tokens(TokenClass::AudioInput, parts[2])
             .with_tokens(TokenClass::Output, output)
             .with_tokens(TokenClass::AudioOutput, audio_out[0]);
-        NormalisedUsage { usage, inconsistent: cut_in || cut_out }
+        NormalisedUsage {
+            usage,
+            inconsistent: cut_in || cut_out,
+        }
     }
 }
 
 fn xai(object: &Object<'_>) -> Result<NormalisedUsage, UsageError> {
     let mut read = openai_like(object)?;
-    let beside = read.prompt.saturating_add(read.completion).saturating_add(read.reasoning);
+    let beside = read
+        .prompt
+        .saturating_add(read.completion)
+        .saturating_add(read.reasoning);
     if read.reasoning > 0 && read.total == Some(beside) {
         read.completion = read.completion.saturating_add(read.reasoning);
     }
@@ -197,11 +220,20 @@ fn perplexity(object: &Object<'_>) -> Result<NormalisedUsage, UsageError> {
     let mut usage = Usage::default()
         .with_tokens(TokenClass::Input, read.prompt)
         .with_tokens(TokenClass::Output, read.completion)
-        .with_tokens(TokenClass::ReasoningOutput, count(object, "reasoning_tokens")?.unwrap_or(0))
-        .with_tokens(TokenClass::CitationOutput, count(object, "citation_tokens")?.unwrap_or(0));
+        .with_tokens(
+            TokenClass::ReasoningOutput,
+            count(object, "reasoning_tokens")?.unwrap_or(0),
+        )
+        .with_tokens(
+            TokenClass::CitationOutput,
+            count(object, "citation_tokens")?.unwrap_or(0),
+        );
     usage.units.web_searches = count(object, "num_search_queries")?.unwrap_or(0);
     usage.units.requests = 1;
-    Ok(NormalisedUsage { usage, inconsistent: false })
+    Ok(NormalisedUsage {
+        usage,
+        inconsistent: false,
+    })
 }
 
 /// Anthropic's usage fields, each as last reported. A stream reports them in parts: the input side first, then
@@ -260,7 +292,10 @@ impl AnthropicUsage {
         if self.input.is_none() && self.output.is_none() {
             return Err(UsageError::Unreadable);
         }
-        let split_total = self.written_5m.unwrap_or(0).saturating_add(self.written_1h.unwrap_or(0));
+        let split_total = self
+            .written_5m
+            .unwrap_or(0)
+            .saturating_add(self.written_1h.unwrap_or(0));
         let written = self.cache_written.unwrap_or(split_total);
         // without a split every write is one of five minutes; a split that is too large is cut to the whole
         let mut hour = [self.written_1h.unwrap_or(0)];
@@ -272,7 +307,10 @@ impl AnthropicUsage {
             .with_tokens(TokenClass::CacheWrite1h, hour[0])
             .with_tokens(TokenClass::Output, self.output.unwrap_or(0));
         usage.units.web_searches = self.web_searches.unwrap_or(0);
-        Ok(NormalisedUsage { usage, inconsistent: cut || (self.cache_written.is_some() && split_total > written) })
+        Ok(NormalisedUsage {
+            usage,
+            inconsistent: cut || (self.cache_written.is_some() && split_total > written),
+        })
     }
 }
 

@@ -1,1 +1,34 @@
+//! The data plane: takes a customer's request, finds an offer, reserves credit, relays, charges.
+//!
+//! Follow a request from `routes` through `handlers::chat` to `pipeline::relay`, which reads from top to bottom.
+//! What is charged is decided in `verdict` (pure), what may be spent in `admission`, and `settlement` ends every
+//! request exactly once. It writes no table: holds and charges go through the ledger's writer.
 
+mod admission;
+mod answer;
+mod background;
+mod body;
+mod caller;
+mod dispatch;
+mod error;
+mod exchange;
+mod gate;
+mod handlers;
+mod parts;
+mod pipeline;
+mod reply;
+mod retry_budget;
+mod routes;
+mod routing;
+mod settings;
+mod settlement;
+mod upstream;
+mod verdict;
+mod whole_answer;
+
+pub use background::Background;
+pub use gate::Gate;
+pub use parts::RelayParts;
+pub use retry_budget::RetryBudget;
+pub use routes::{configure, no_such_route};
+pub use settings::RelaySettings;

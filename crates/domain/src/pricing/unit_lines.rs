@@ -61,8 +61,44 @@ impl Variant<'_> {
     }
 }
 
-/// Calls `push` with every line. `scale` is the batch and region factor in steps of 1e-12; fees per call keep their
-/// price. Refuses quantities without a price, except where tokens already pay for the same thing.
+/// How one quantity turns into a line.
+struct Rule {
+    class: &'static str,
+    quantity: u64,
+    price_key: &'static str,
+    unit: Option<Decimal>,
+    /// A million divided by what the price is for: 1 where it is per million, 1e6 where it is per piece.
+    weight: u128,
+    /// The batch and region factor, in steps of 1e-12; one for fees per call, which keep their price.
+    scale: u128,
+    /// Whether something else pays for the same thing, so that no price is no mistake.
+    is_paid_otherwise: bool,
+}
+
+impl Rule {
+    fn line(&self, lattice: u128) -> Result<Option<Line>, PricingError> {
+        if self.quantity == 0 {
+            return Ok(None);
+        }
+        let Some(unit) = self.unit else {
+            return if self.is_paid_otherwise {
+                Ok(None)
+            } else {
+                Err(PricingError::units(self.class))
+            };
+        };
+        let numerator = product([self.quantity.into(), unit.units() * self.weight, self.scale, lattice])?;
+        Ok(Some(Line {
+            class: self.class,
+            quantity: self.quantity,
+            price_key: self.price_key,
+            numerator,
+        }))
+    }
+}
+
+/// Calls `push` with every line. `scale` is the batch and region factor in steps of 1e-12. Refuses quantities without a
+/// price, except where tokens or another fee already pay for the same thing.
 pub(super) fn unit_lines(
     entry: &PriceEntry,
     units: &Units,
@@ -70,94 +106,82 @@ pub(super) fn unit_lines(
     scale: u128,
     push: &mut impl FnMut(Line) -> Result<(), PricingError>,
 ) -> Result<(), PricingError> {
-    let price = entry.price();
-    let lattice = u128::from(entry.lattice());
-    let paid_by_output_tokens = price.prices_output_tokens();
     if units.audio_ms > 0 {
-        match price.per_time() {
+        match entry.price().per_time() {
             Some(per_time) => push(time_line(entry, units.audio_ms, per_time, scale)?)?,
-            None => covered(entry.is_token_priced(), "audio_ms")?,
+            None if entry.is_token_priced() => {}
+            None => return Err(PricingError::units("audio_ms")),
         }
     }
-    let scaled = [
-        (
-            "characters",
-            units.characters,
-            price.per_1m_characters,
-            "per_1m_characters",
-            1,
-            paid_by_output_tokens,
-        ),
-        (
-            "images",
-            units.images,
-            price.per_image.map(|each| variant.image(entry, each)),
-            "per_image",
-            1_000_000,
-            paid_by_output_tokens,
-        ),
-    ];
-    for (class, quantity, unit_price, price_key, weight, is_paid_otherwise) in scaled {
-        match unit_price {
-            _ if quantity == 0 => {}
-            Some(unit) => {
-                let numerator = product([quantity.into(), unit.units() * weight, scale, lattice])?;
-                push(Line {
-                    class,
-                    quantity,
-                    price_key,
-                    numerator,
-                })?;
-            }
-            None => covered(is_paid_otherwise, class)?,
-        }
-    }
-    let per_request = price.per_request.map(|each| variant.request(entry, each));
-    // a fee per request takes the request's searches in
-    let searches_are_paid = per_request.is_some() || matches!(variant, Variant::Met(_));
-    let fees = [
-        (
-            "search_units",
-            units.search_units,
-            price.per_search_unit,
-            "per_search_unit",
-            1_000_000,
-            entry.is_token_priced(),
-        ),
-        ("requests", units.requests, per_request, "per_request", 1_000_000, true),
-        (
-            "web_search_calls",
-            units.web_searches,
-            price.web_search_per_1k,
-            "web_search_per_1k",
-            1_000,
-            searches_are_paid,
-        ),
-    ];
-    for (class, quantity, unit_price, price_key, weight, is_paid_otherwise) in fees {
-        match unit_price {
-            _ if quantity == 0 => {}
-            Some(unit) => {
-                let numerator = product([quantity.into(), unit.units() * weight, UNITS_PER_ONE, lattice])?;
-                push(Line {
-                    class,
-                    quantity,
-                    price_key,
-                    numerator,
-                })?;
-            }
-            None => covered(is_paid_otherwise, class)?,
+    for rule in media_rules(entry, units, variant, scale)
+        .into_iter()
+        .chain(fee_rules(entry, units, variant))
+    {
+        if let Some(line) = rule.line(u128::from(entry.lattice()))? {
+            push(line)?;
         }
     }
     Ok(())
 }
 
-fn covered(is_paid_otherwise: bool, class: &'static str) -> Result<(), PricingError> {
-    if is_paid_otherwise {
-        Ok(())
-    } else {
-        Err(PricingError::units(class))
-    }
+fn media_rules(entry: &PriceEntry, units: &Units, variant: &Variant<'_>, scale: u128) -> [Rule; 2] {
+    let price = entry.price();
+    let is_paid_otherwise = price.prices_output_tokens();
+    [
+        Rule {
+            class: "characters",
+            quantity: units.characters,
+            price_key: "per_1m_characters",
+            unit: price.per_1m_characters,
+            weight: 1,
+            scale,
+            is_paid_otherwise,
+        },
+        Rule {
+            class: "images",
+            quantity: units.images,
+            price_key: "per_image",
+            unit: price.per_image.map(|each| variant.image(entry, each)),
+            weight: 1_000_000,
+            scale,
+            is_paid_otherwise,
+        },
+    ]
+}
+
+fn fee_rules(entry: &PriceEntry, units: &Units, variant: &Variant<'_>) -> [Rule; 3] {
+    let price = entry.price();
+    // a fee per request takes its searches in; searches that happened without a price are not the customer's to pay
+    let searches_are_paid = price.per_request.is_some() || matches!(variant, Variant::Met(_));
+    [
+        Rule {
+            class: "search_units",
+            quantity: units.search_units,
+            price_key: "per_search_unit",
+            unit: price.per_search_unit,
+            weight: 1_000_000,
+            scale: UNITS_PER_ONE,
+            is_paid_otherwise: entry.is_token_priced(),
+        },
+        Rule {
+            class: "requests",
+            quantity: units.requests,
+            price_key: "per_request",
+            unit: price.per_request.map(|each| variant.request(entry, each)),
+            weight: 1_000_000,
+            scale: UNITS_PER_ONE,
+            is_paid_otherwise: true,
+        },
+        Rule {
+            class: "web_search_calls",
+            quantity: units.web_searches,
+            price_key: "web_search_per_1k",
+            unit: price.web_search_per_1k,
+            weight: 1_000,
+            scale: UNITS_PER_ONE,
+            is_paid_otherwise: searches_are_paid,
+        },
+    ]
 }
 
 /// Audio by its length. Billed in whole seconds where it is whole seconds, in milliseconds otherwise.

@@ -67,12 +67,18 @@ pub(super) fn by_tokens(
     let margin = rules.tokenizer_margin_percent.max(100);
     let text = text_tokens.saturating_mul(margin).div_ceil(100);
     let tight = bound(text.saturating_add(overhead(dialect, shape)), shape, rules);
-    InputBound { tokens: tight.tokens.min(coarse.tokens), ..tight }
+    InputBound {
+        tokens: tight.tokens.min(coarse.tokens),
+        ..tight
+    }
 }
 
 fn refuse_unbounded(shape: &InputShape, rules: &BoundRules) -> Result<(), RequestError> {
     if let Some((tool, advice)) = &shape.unbounded {
-        return Err(RequestError::UnboundedTool { tool: tool.clone(), advice });
+        return Err(RequestError::UnboundedTool {
+            tool: tool.clone(),
+            advice,
+        });
     }
     if shape.search_option && !rules.search_option_priced {
         return Err(RequestError::UnboundedTool {
@@ -91,7 +97,11 @@ pub(super) const fn overhead(dialect: Dialect, shape: &InputShape) -> u64 {
     };
     let tools = if shape.has_tools { TOOL_PROMPT_TOKENS } else { 0 };
     base.saturating_add(tools)
-        .saturating_add(shape.provider_defined_tools.saturating_mul(PROVIDER_DEFINED_TOOL_TOKENS))
+        .saturating_add(
+            shape
+                .provider_defined_tools
+                .saturating_mul(PROVIDER_DEFINED_TOOL_TOKENS),
+        )
         .saturating_add(shape.messages.saturating_mul(TOKENS_PER_MESSAGE))
 }
 

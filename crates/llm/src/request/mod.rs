@@ -12,7 +12,7 @@ use domain::{request::Dialect, usage::MAX_PLAUSIBLE_COUNT};
 
 pub use bound::{BoundRules, InputBound};
 pub use rewrite::{OutputLimitField, WireRules};
-pub use shape::{InputShape, MessageParts};
+pub use shape::{InputShape, MessageParts, Peek};
 
 use crate::{
     formats,
@@ -90,7 +90,9 @@ impl RequestError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::InvalidJson { .. } | Self::TooDeep => None,
-            Self::MissingField { field } | Self::BadField { field, .. } | Self::RefusedField { field, .. } => Some(field),
+            Self::MissingField { field } | Self::BadField { field, .. } | Self::RefusedField { field, .. } => {
+                Some(field)
+            }
             Self::DuplicateField { field } => Some(field),
             Self::UnboundedTool { .. } => Some("tools"),
         }
@@ -136,21 +138,33 @@ impl ChatRequest {
         if !json::is_shallow(&body) {
             return Err(RequestError::TooDeep);
         }
-        let text = std::str::from_utf8(&body).map_err(|_| RequestError::InvalidJson { detail: "not UTF-8".to_owned() })?;
+        let text = std::str::from_utf8(&body).map_err(|_| RequestError::InvalidJson {
+            detail: "not UTF-8".to_owned(),
+        })?;
         let peek = shape::peek(text)?;
         if let Some(field) = peek.object.duplicate() {
-            return Err(RequestError::DuplicateField { field: field.to_owned() });
+            return Err(RequestError::DuplicateField {
+                field: field.to_owned(),
+            });
         }
         let (read, shape) = match dialect {
-            Dialect::OpenaiChat => {
-                (formats::openai_chat::read_fields(&peek.object)?, formats::openai_chat::read_shape(&peek)?)
-            }
-            Dialect::AnthropicMessages => {
-                (formats::anthropic_messages::read_fields(&peek.object)?, formats::anthropic_messages::read_shape(&peek)?)
-            }
+            Dialect::OpenaiChat => (
+                formats::openai_chat::read_fields(&peek.object)?,
+                formats::openai_chat::read_shape(&peek)?,
+            ),
+            Dialect::AnthropicMessages => (
+                formats::anthropic_messages::read_fields(&peek.object)?,
+                formats::anthropic_messages::read_shape(&peek)?,
+            ),
         };
         let places = rewrite::Places::find(text, &peek.object)?;
-        Ok(Self { dialect, read, shape, places, body })
+        Ok(Self {
+            dialect,
+            read,
+            shape,
+            places,
+            body,
+        })
     }
 
     /// The client's dialect.
@@ -222,7 +236,13 @@ impl ChatRequest {
     /// 10 kB of text: for balances that the first bound strains.
     pub fn tighter_input_bound(&self, rules: &BoundRules) -> Result<InputBound, RequestError> {
         let coarse = self.input_bound(rules)?;
-        Ok(bound::by_tokens(self.dialect, self.text_tokens(), &self.shape, rules, coarse))
+        Ok(bound::by_tokens(
+            self.dialect,
+            self.text_tokens(),
+            &self.shape,
+            rules,
+            coarse,
+        ))
     }
 
     /// Tokens of everything in the body that is text, by our own tokenizer.
@@ -241,7 +261,10 @@ impl ChatRequest {
 pub(crate) fn text_field(object: &Object<'_>, field: &'static str) -> Result<Option<String>, RequestError> {
     match object.get(field) {
         None => Ok(None),
-        Some(raw) => json::string(raw).map(Some).ok_or(RequestError::BadField { field, expected: "a string" }),
+        Some(raw) => json::string(raw).map(Some).ok_or(RequestError::BadField {
+            field,
+            expected: "a string",
+        }),
     }
 }
 
@@ -250,16 +273,24 @@ pub(crate) fn truth_field(object: &Object<'_>, field: &'static str) -> Result<bo
     match object.get(field) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(RequestError::BadField { field, expected: "true or false" }),
+        Some(_) => Err(RequestError::BadField {
+            field,
+            expected: "true or false",
+        }),
     }
 }
 
 /// A whole number from 1 on; `None` when absent or `null`.
 pub(crate) fn positive_field(object: &Object<'_>, field: &'static str) -> Result<Option<u64>, RequestError> {
-    let Some(raw) = object.get(field) else { return Ok(None) };
+    let Some(raw) = object.get(field) else {
+        return Ok(None);
+    };
     match raw.parse::<u64>() {
         Ok(number) if (1..=MAX_PLAUSIBLE_COUNT).contains(&number) => Ok(Some(number)),
-        _ => Err(RequestError::BadField { field, expected: "a whole number from 1 on" }),
+        _ => Err(RequestError::BadField {
+            field,
+            expected: "a whole number from 1 on",
+        }),
     }
 }
 
@@ -272,10 +303,7 @@ pub(crate) fn model_field(object: &Object<'_>) -> Result<String, RequestError> {
 }
 
 /// Refuses every field of a list that is present and holds something.
-pub(crate) fn refuse_fields(
-    object: &Object<'_>,
-    refused: &[(&'static str, &'static str)],
-) -> Result<(), RequestError> {
+pub(crate) fn refuse_fields(object: &Object<'_>, refused: &[(&'static str, &'static str)]) -> Result<(), RequestError> {
     let present = |member: &Member<'_>, field: &str| member.key == field && member.value != "null";
     for (field, reason) in refused {
         if object.members().iter().any(|member| present(member, field)) {

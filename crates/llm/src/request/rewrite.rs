@@ -69,11 +69,18 @@ impl Places {
             stream_options: field(object, "stream_options"),
             ..Self::default()
         };
-        let Some(raw) = object.get("stream_options") else { return Ok(places) };
-        let bad = RequestError::BadField { field: "stream_options", expected: "an object" };
+        let Some(raw) = object.get("stream_options") else {
+            return Ok(places);
+        };
+        let bad = RequestError::BadField {
+            field: "stream_options",
+            expected: "an object",
+        };
         let options = Object::parse(raw).ok_or(bad)?;
         if let Some(twice) = options.duplicate() {
-            return Err(RequestError::DuplicateField { field: format!("stream_options.{twice}") });
+            return Err(RequestError::DuplicateField {
+                field: format!("stream_options.{twice}"),
+            });
         }
         places.include_usage = field(&options, "include_usage");
         let brace = places.stream_options.as_ref().map_or(0, |options| options.value.start);
@@ -91,7 +98,10 @@ struct Edit {
 pub(super) fn splice(request: &ChatRequest, upstream_model: &str, limit: Option<u64>, rules: WireRules) -> Bytes {
     let mut edits = Vec::with_capacity(4);
     if upstream_model != request.model() {
-        edits.push(Edit { range: request.places.model.clone(), text: literal(upstream_model) });
+        edits.push(Edit {
+            range: request.places.model.clone(),
+            text: literal(upstream_model),
+        });
     }
     limit_edits(request, limit, rules.output_limit_field, &mut edits);
     if rules.ask_stream_usage && request.stream() && request.dialect() == Dialect::OpenaiChat {
@@ -103,7 +113,9 @@ pub(super) fn splice(request: &ChatRequest, upstream_model: &str, limit: Option<
 fn limit_edits(request: &ChatRequest, limit: Option<u64>, wanted: OutputLimitField, edits: &mut Vec<Edit>) {
     let places = &request.places;
     let only_max_tokens = wanted == OutputLimitField::MaxTokens || request.dialect() == Dialect::AnthropicMessages;
-    let Some(limit) = limit.or(request.output_limit()) else { return };
+    let Some(limit) = limit.or(request.output_limit()) else {
+        return;
+    };
     let changed = request.output_limit() != Some(limit);
     let in_max_tokens = places.max_tokens.as_ref().filter(|field| !field.is_null);
     let in_completion = places
@@ -111,13 +123,19 @@ fn limit_edits(request: &ChatRequest, limit: Option<u64>, wanted: OutputLimitFie
         .as_ref()
         .filter(|field| !field.is_null && request.dialect() == Dialect::OpenaiChat);
     for field in in_max_tokens.iter().chain(in_completion.iter()).filter(|_| changed) {
-        edits.push(Edit { range: field.value.clone(), text: limit.to_string() });
+        edits.push(Edit {
+            range: field.value.clone(),
+            text: limit.to_string(),
+        });
     }
     match (in_max_tokens, in_completion) {
         (Some(_), _) => {}
         (None, Some(_)) if !only_max_tokens => {}
         (None, Some(field)) if places.max_tokens.is_none() => {
-            edits.push(Edit { range: field.key.clone(), text: literal("max_tokens") });
+            edits.push(Edit {
+                range: field.key.clone(),
+                text: literal("max_tokens"),
+            });
         }
         (None, found) => {
             let only_max_tokens = only_max_tokens || found.is_some();
@@ -127,8 +145,14 @@ fn limit_edits(request: &ChatRequest, limit: Option<u64>, wanted: OutputLimitFie
                 ("max_completion_tokens", &places.max_completion_tokens)
             };
             edits.push(match empty {
-                Some(null) => Edit { range: null.value.clone(), text: limit.to_string() },
-                None => Edit { range: places.start..places.start, text: format!("\"{name}\":{limit},") },
+                Some(null) => Edit {
+                    range: null.value.clone(),
+                    text: limit.to_string(),
+                },
+                None => Edit {
+                    range: places.start..places.start,
+                    text: format!("\"{name}\":{limit},"),
+                },
             });
         }
     }
@@ -138,15 +162,25 @@ fn usage_edit(places: &Places, edits: &mut Vec<Edit>) {
     const ASKED: &str = "\"include_usage\":true";
     let edit = match (&places.stream_options, &places.include_usage, places.options_start) {
         (_, Some(asked), _) if asked.is_true => return,
-        (_, Some(declined), _) => Edit { range: declined.value.clone(), text: "true".to_owned() },
+        (_, Some(declined), _) => Edit {
+            range: declined.value.clone(),
+            text: "true".to_owned(),
+        },
         (Some(_), None, Some((at, empty))) => {
             let comma = if empty { "" } else { "," };
-            Edit { range: at..at, text: format!("{ASKED}{comma}") }
+            Edit {
+                range: at..at,
+                text: format!("{ASKED}{comma}"),
+            }
         }
-        (Some(null), None, None) => Edit { range: null.value.clone(), text: format!("{{{ASKED}}}") },
-        (None, None, _) => {
-            Edit { range: places.start..places.start, text: format!("\"stream_options\":{{{ASKED}}},") }
-        }
+        (Some(null), None, None) => Edit {
+            range: null.value.clone(),
+            text: format!("{{{ASKED}}}"),
+        },
+        (None, None, _) => Edit {
+            range: places.start..places.start,
+            text: format!("\"stream_options\":{{{ASKED}}},"),
+        },
     };
     edits.push(edit);
 }

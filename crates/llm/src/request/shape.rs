@@ -87,9 +87,14 @@ const ATTACHMENTS: [&str; 7] = ["audio", "images", "image", "files", "file_ids",
 pub(super) fn peek(text: &str) -> Result<Peek<'_>, RequestError> {
     serde_json::from_str::<Peek<'_>>(text).map_err(|error| {
         if error.is_data() && text.trim_start().starts_with('{') {
-            RequestError::BadField { field: "messages", expected: "an array of message objects" }
+            RequestError::BadField {
+                field: "messages",
+                expected: "an array of message objects",
+            }
         } else {
-            RequestError::InvalidJson { detail: format!("line {}, column {}", error.line(), error.column()) }
+            RequestError::InvalidJson {
+                detail: format!("line {}, column {}", error.line(), error.column()),
+            }
         }
     })
 }
@@ -118,7 +123,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Peek<'a> {
                     };
                     members.push(Member { key, raw_key, value });
                 }
-                Ok(Peek { object: Object::from_members(members), messages })
+                Ok(Peek {
+                    object: Object::from_members(members),
+                    messages,
+                })
             }
         }
         deserializer.deserialize_map(Fields)

@@ -1,0 +1,21 @@
+# Each target is one or two plain commands; `make` alone lists them.
+.PHONY: help demo test check fmt
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+demo: ## start the relay with a simulated provider and print a first request
+	cargo run --locked --package server -- demo
+
+test: ## run every test; starts and stops what it needs
+	tests/run
+
+check: ## formatting, lints, documentation, house rules, dependencies, API documents
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	cargo test --workspace --test tidy --locked
+	cargo run --locked --package server -- openapi --check
+
+fmt: ## format the code
+	cargo fmt --all

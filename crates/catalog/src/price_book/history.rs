@@ -1,0 +1,228 @@
+//! Reading the price book: versions, the history of a subject, the prices at an instant.
+
+use std::collections::HashMap;
+
+use domain::{clock::UnixMs, pricing::Multiplier};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
+use serde::de::DeserializeOwned;
+
+use super::{
+    BookSpan, ModelOverride, OfferPrice, PoolMultiplier, PriceBook, PriceBookView, PriceItemView, PriceKind,
+    PriceVersionView, TierMultiplier, Timeline,
+};
+use crate::{
+    CatalogError,
+    entities::{price_item, price_version},
+    page::page_length,
+};
+
+/// One version with what it changed.
+///
+/// # Errors
+/// [`CatalogError::NotFound`].
+pub async fn get_price_version(
+    connection: &impl ConnectionTrait,
+    version: i64,
+) -> Result<PriceVersionView, CatalogError> {
+    let row = price_version::Entity::find_by_id(version).one(connection).await?;
+    let row = row.ok_or_else(|| CatalogError::not_found("price version", version))?;
+    let items = price_item::Entity::find().filter(price_item::Column::Version.eq(version));
+    let mut views = join(vec![row], items.all(connection).await?)?;
+    views
+        .pop()
+        .ok_or_else(|| CatalogError::not_found("price version", version))
+}
+
+/// Versions, newest first, older than `before` when given, with what they changed.
+///
+/// # Errors
+/// What the database says.
+pub async fn list_price_versions(
+    connection: &impl ConnectionTrait,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<PriceVersionView>, CatalogError> {
+    let rows = price_version::Entity::find()
+        .filter(price_version::Column::Version.lt(before.unwrap_or(i64::MAX)))
+        .order_by_desc(price_version::Column::Version)
+        .limit(page_length(limit))
+        .all(connection)
+        .await?;
+    let items = price_item::Entity::find()
+        .filter(price_item::Column::Version.is_in(rows.iter().map(|row| row.version)))
+        .all(connection)
+        .await?;
+    join(rows, items)
+}
+
+/// What was ever said about one subject, newest first, older than version `before` when given. Each version shows only
+/// its line about the subject.
+///
+/// # Errors
+/// What the database says.
+pub async fn price_history(
+    connection: &impl ConnectionTrait,
+    kind: PriceKind,
+    subject: &str,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<PriceVersionView>, CatalogError> {
+    let items = price_item::Entity::find()
+        .filter(price_item::Column::Kind.eq(kind.as_str()))
+        .filter(price_item::Column::Subject.eq(subject))
+        .filter(price_item::Column::Version.lt(before.unwrap_or(i64::MAX)))
+        .order_by_desc(price_item::Column::Version)
+        .limit(page_length(limit))
+        .all(connection)
+        .await?;
+    let rows = price_version::Entity::find()
+        .filter(price_version::Column::Version.is_in(items.iter().map(|item| item.version)))
+        .order_by_desc(price_version::Column::Version)
+        .all(connection)
+        .await?;
+    join(rows, items)
+}
+
+/// Every price and multiplier in effect at an instant, past, present or announced.
+///
+/// # Errors
+/// What the database says.
+pub async fn price_at(connection: &impl ConnectionTrait, instant: UnixMs) -> Result<PriceBookView, CatalogError> {
+    let book = PriceBook::load(connection, BookSpan::At(instant)).await?;
+    let point = book.versions.last().copied();
+    let mut view = PriceBookView {
+        version: point.map_or(0, |point| point.version),
+        effective_at: point.map(|point| point.effective_at),
+        offers: Vec::new(),
+        pools: Vec::new(),
+        overrides: Vec::new(),
+        tiers: Vec::new(),
+        promotions: Vec::new(),
+    };
+    let version = view.version;
+    for (offer, price) in newest(&book.entries, version) {
+        view.offers.push(OfferPrice {
+            offer: *offer,
+            price: price.clone(),
+        });
+    }
+    for (pool, multiplier) in newest(&book.pools, version) {
+        view.pools.push(PoolMultiplier {
+            pool: *pool,
+            multiplier: *multiplier,
+        });
+    }
+    for (subject, multiplier) in newest(&book.overrides, version) {
+        if let Some(multiplier) = multiplier {
+            view.overrides.push(read_override(subject, *multiplier)?);
+        }
+    }
+    for (tier, multiplier) in newest(&book.tiers, version) {
+        view.tiers.push(TierMultiplier {
+            tier: tier.clone(),
+            multiplier: *multiplier,
+        });
+    }
+    for (pool, multiplier) in newest(&book.promotions, version) {
+        if let Some(multiplier) = multiplier {
+            view.promotions.push(PoolMultiplier {
+                pool: *pool,
+                multiplier: *multiplier,
+            });
+        }
+    }
+    view.offers.sort_by_key(|line| line.offer);
+    view.pools.sort_by_key(|line| line.pool);
+    view.overrides
+        .sort_by(|a, b| (a.pool, &a.model).cmp(&(b.pool, &b.model)));
+    view.tiers.sort_by(|a, b| a.tier.cmp(&b.tier));
+    view.promotions.sort_by_key(|line| line.pool);
+    Ok(view)
+}
+
+fn newest<K, T>(lines: &HashMap<K, Timeline<T>>, version: i64) -> impl Iterator<Item = (&K, &T)> {
+    lines
+        .iter()
+        .filter_map(move |(subject, timeline)| Some((subject, timeline.at(version)?)))
+}
+
+fn read_override(subject: &str, multiplier: Multiplier) -> Result<ModelOverride, CatalogError> {
+    let damaged = || CatalogError::damaged(format!("price book subject {subject}"));
+    let (pool, model) = subject.split_once('|').ok_or_else(damaged)?;
+    Ok(ModelOverride {
+        pool: pool.parse().map_err(|_| damaged())?,
+        model: model.to_owned(),
+        multiplier,
+    })
+}
+
+fn join(rows: Vec<price_version::Model>, items: Vec<price_item::Model>) -> Result<Vec<PriceVersionView>, CatalogError> {
+    let mut by_version: HashMap<i64, Vec<PriceItemView>> = HashMap::new();
+    for item in items {
+        let damaged = || CatalogError::damaged(format!("price book version {}, {}", item.version, item.subject));
+        let view = PriceItemView {
+            kind: PriceKind::from_stored(&item.kind).ok_or_else(damaged)?,
+            value: serde_json::from_str(&item.value_json).map_err(|_| damaged())?,
+            subject: item.subject,
+        };
+        by_version.entry(item.version).or_default().push(view);
+    }
+    let views = rows.into_iter().map(|row| {
+        let mut items = by_version.remove(&row.version).unwrap_or_default();
+        items.sort_by(|a, b| (a.kind, &a.subject).cmp(&(b.kind, &b.subject)));
+        PriceVersionView {
+            version: row.version,
+            effective_at: UnixMs(row.effective_at_ms),
+            published_at: UnixMs(row.published_at_ms),
+            actor: row.actor,
+            note: row.note,
+            items,
+        }
+    });
+    Ok(views.collect())
+}
+
+/// The line published last about a subject, in effect or not yet.
+pub(crate) struct NewestItem {
+    /// The version that said it.
+    pub version: i64,
+    value_json: String,
+}
+
+impl NewestItem {
+    /// The value.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, CatalogError> {
+        serde_json::from_str(&self.value_json)
+            .map_err(|_| CatalogError::damaged(format!("price book version {}", self.version)))
+    }
+}
+
+/// The lines published last about some subjects of one kind.
+pub(crate) async fn newest_items(
+    connection: &impl ConnectionTrait,
+    kind: PriceKind,
+    subjects: Vec<String>,
+) -> Result<HashMap<String, NewestItem>, CatalogError> {
+    let newest = Expr::cust(
+        "price_item.version = (SELECT MAX(newer.version) FROM price_item AS newer WHERE newer.kind = price_item.kind \
+         AND newer.subject = price_item.subject)",
+    );
+    let items = price_item::Entity::find()
+        .filter(price_item::Column::Kind.eq(kind.as_str()))
+        .filter(price_item::Column::Subject.is_in(subjects))
+        .filter(newest)
+        .all(connection)
+        .await?;
+    Ok(items
+        .into_iter()
+        .map(|item| {
+            (
+                item.subject,
+                NewestItem {
+                    version: item.version,
+                    value_json: item.value_json,
+                },
+            )
+        })
+        .collect())
+}

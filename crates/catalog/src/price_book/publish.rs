@@ -1,0 +1,223 @@
+//! Publishing: the only writer of the price book.
+
+use std::collections::BTreeSet;
+
+use domain::{
+    OfferId, PoolId,
+    clock::UnixMs,
+    pricing::{CardKey, PriceEntry, PricingError, Unpriced},
+    usage::TokenClass,
+};
+use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use store::{Tx, audit::Actor};
+
+use super::{PriceChange, PriceItemView, PriceKind, PriceVersionView};
+use crate::{
+    CatalogError, change,
+    entities::{model, offer, pool, price_item, price_version},
+    model::ModelKind,
+    wording,
+};
+
+/// How long before its instant a change must be published at least, in milliseconds, so that every node has it in
+/// time. It does not bind the first price of a new offer, nor the first multiplier of a new pool: until they hold,
+/// nothing was for sale.
+pub const MIN_LEAD_MS: i64 = 5_000;
+
+/// How far ahead a change may be published at most, in milliseconds: 92 days. As versions take effect in order, a
+/// version in the far future would keep every later change waiting.
+const MAX_LEAD_MS: i64 = 92 * 86_400_000;
+
+/// The most changes in one version.
+const MOST_CHANGES: usize = 2_000;
+
+/// Adds a version to the price book.
+///
+/// `effective_at` must be at least [`MIN_LEAD_MS`] after the database's now and not before any published version's;
+/// `None` stands for the earliest instant that is allowed.
+///
+/// # Errors
+/// [`CatalogError::TooEarly`]; [`CatalogError::NotFound`] for an unknown subject; [`CatalogError::Invalid`];
+/// [`CatalogError::Pricing`] when an offer lacks a price that its model needs.
+pub async fn publish(
+    tx: &Tx,
+    actor: &Actor,
+    note: &str,
+    effective_at: Option<UnixMs>,
+    changes: Vec<PriceChange>,
+) -> Result<PriceVersionView, CatalogError> {
+    wording::check_note("note", note)?;
+    check_together(&changes)?;
+    change::take_turn(tx).await?;
+    for change in &changes {
+        check_one(tx, change).await?;
+    }
+    let latest = price_version::Entity::find()
+        .order_by_desc(price_version::Column::Version)
+        .one(tx.connection())
+        .await?;
+    let now = tx.now().await?;
+    let lead_ms = if all_are_first(tx, &changes).await? {
+        0
+    } else {
+        MIN_LEAD_MS
+    };
+    let latest_instant = latest.as_ref().map_or(i64::MIN, |latest| latest.effective_at_ms);
+    let earliest = now.plus_ms(lead_ms).max(UnixMs(latest_instant));
+    let view = PriceVersionView {
+        version: latest.map_or(1, |latest| latest.version.saturating_add(1)),
+        effective_at: choose_instant(effective_at, earliest, now)?,
+        published_at: now,
+        actor: actor.as_str().to_owned(),
+        note: note.to_owned(),
+        items: changes.iter().map(item_view).collect::<Result<_, _>>()?,
+    };
+    write(tx, &view).await?;
+    change::record(
+        tx,
+        actor,
+        "price_book.publish",
+        &view.version.to_string(),
+        None,
+        Some(&view),
+    )
+    .await?;
+    Ok(view)
+}
+
+fn choose_instant(asked: Option<UnixMs>, earliest: UnixMs, now: UnixMs) -> Result<UnixMs, CatalogError> {
+    let Some(asked) = asked else { return Ok(earliest) };
+    if asked < earliest {
+        return Err(CatalogError::TooEarly { earliest });
+    }
+    if asked > now.plus_ms(MAX_LEAD_MS) {
+        return Err(CatalogError::invalid(
+            "effective_at",
+            "a change may be published at most 92 days ahead, as later changes cannot take effect before it",
+        ));
+    }
+    Ok(asked)
+}
+
+fn check_together(changes: &[PriceChange]) -> Result<(), CatalogError> {
+    let refuse = |problem: String| Err(CatalogError::invalid("changes", problem));
+    if changes.is_empty() || changes.len() > MOST_CHANGES {
+        return refuse(format!("give 1 to {MOST_CHANGES} changes"));
+    }
+    let mut seen = BTreeSet::new();
+    for change in changes {
+        let subject = change.subject();
+        if !seen.insert((change.kind(), subject.clone())) {
+            return refuse(format!("`{subject}` is named twice"));
+        }
+    }
+    Ok(())
+}
+
+async fn check_one(tx: &Tx, change: &PriceChange) -> Result<(), CatalogError> {
+    match change {
+        PriceChange::OfferPrice { offer, price } => check_offer_price(tx, *offer, price).await,
+        PriceChange::PoolMultiplier { pool, .. } | PriceChange::PromotionMultiplier { pool, .. } => {
+            check_pool(tx, *pool).await
+        }
+        PriceChange::ModelMultiplier { pool, model, .. } => {
+            check_pool(tx, *pool).await?;
+            let row = model::Entity::find_by_id(model.as_str()).one(tx.connection()).await?;
+            row.map(|_| ()).ok_or_else(|| CatalogError::not_found("model", model))
+        }
+        PriceChange::TierMultiplier { tier, .. } => wording::check_slug("tier", tier),
+    }
+}
+
+async fn check_pool(tx: &Tx, id: PoolId) -> Result<(), CatalogError> {
+    let row = pool::Entity::find_by_id(id.as_uuid()).one(tx.connection()).await?;
+    row.map(|_| ()).ok_or_else(|| CatalogError::not_found("pool", id))
+}
+
+async fn check_offer_price(tx: &Tx, id: OfferId, price: &PriceEntry) -> Result<(), CatalogError> {
+    let row = offer::Entity::find_by_id(id.as_uuid()).one(tx.connection()).await?;
+    let row = row.ok_or_else(|| CatalogError::not_found("offer", id))?;
+    let model = model::Entity::find_by_id(row.model_id.as_str())
+        .one(tx.connection())
+        .await?;
+    let kind = model
+        .and_then(|model| ModelKind::from_stored(&model.kind))
+        .ok_or_else(|| CatalogError::damaged(format!("model {}", row.model_id)))?;
+    Ok(check_priced(kind, price)?)
+}
+
+/// Nothing is sold unpriced: what every request of a kind uses must have a price, if only `"0"`.
+pub(super) fn check_priced(kind: ModelKind, price: &PriceEntry) -> Result<(), PricingError> {
+    let needed: &[(CardKey, TokenClass)] = match kind {
+        ModelKind::Chat => &[
+            (CardKey::Input, TokenClass::Input),
+            (CardKey::Output, TokenClass::Output),
+        ],
+        ModelKind::Embedding => &[(CardKey::Input, TokenClass::Input)],
+        // priced by tokens, images, time, characters, searches or calls; that there is a price at all, the entry
+        // itself makes sure
+        ModelKind::Image | ModelKind::Tts | ModelKind::Stt | ModelKind::Rerank | ModelKind::Moderation => &[],
+    };
+    let missing = needed.iter().find(|(key, _)| price.price().tokens.get(*key).is_none());
+    missing.map_or(Ok(()), |(_, class)| {
+        Err(PricingError::Unpriced {
+            class: Unpriced::Tokens(*class),
+        })
+    })
+}
+
+/// Whether every change prices something that had no price yet, so that nobody can have relied on another.
+async fn all_are_first(tx: &Tx, changes: &[PriceChange]) -> Result<bool, CatalogError> {
+    for change in changes {
+        if !matches!(change.kind(), PriceKind::OfferPrice | PriceKind::PoolMultiplier) {
+            return Ok(false);
+        }
+        let earlier = price_item::Entity::find()
+            .filter(price_item::Column::Kind.eq(change.kind().as_str()))
+            .filter(price_item::Column::Subject.eq(change.subject()))
+            .one(tx.connection())
+            .await?;
+        if earlier.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn item_view(change: &PriceChange) -> Result<PriceItemView, CatalogError> {
+    Ok(PriceItemView {
+        kind: change.kind(),
+        subject: change.subject(),
+        value: change.value().map_err(|_| CatalogError::damaged("price to publish"))?,
+    })
+}
+
+async fn write(tx: &Tx, view: &PriceVersionView) -> Result<(), CatalogError> {
+    let version = price_version::Model {
+        version: view.version,
+        effective_at_ms: view.effective_at.0,
+        published_at_ms: view.published_at.0,
+        actor: view.actor.clone(),
+        note: view.note.clone(),
+    };
+    price_version::Entity::insert(version.into_active_model())
+        .exec_without_returning(tx.connection())
+        .await?;
+    let rows = view.items.iter().map(|item| {
+        price_item::Model {
+            version: view.version,
+            kind: item.kind.as_str().to_owned(),
+            subject: item.subject.clone(),
+            value_json: item.value.to_string(),
+        }
+        .into_active_model()
+    });
+    // in slices, as both databases limit the parameters of one statement
+    let rows: Vec<_> = rows.collect();
+    for slice in rows.chunks(500) {
+        price_item::Entity::insert_many(slice.to_vec())
+            .exec_without_returning(tx.connection())
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,9 @@
+//! The catalog against a real SQLite file with all migrations applied.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod health;
+mod objects;
+mod prices;
+mod seed;
+mod snapshot;
+mod support;

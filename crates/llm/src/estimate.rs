@@ -1,0 +1,107 @@
+//! Usage by our own count, for when a provider reports none that can be believed.
+
+use domain::usage::{TokenClass, Usage, UsageSource};
+
+use crate::{
+    observed::{Observed, UsageReport},
+    request::ChatRequest,
+    usage::NormalisedUsage,
+};
+
+/// The tokenizer is given pieces of this size: its regular expression backtracks without bound, and gives up by
+/// panicking, on long runs of blanks. A cut costs at most a token or two per piece, upward.
+const PIECE_BYTES: usize = 4_096;
+/// Bytes for each token of text that was too long to keep: English runs at four, code and other scripts at less.
+const BYTES_PER_TOKEN: u64 = 3;
+/// Tokens that a chat template wraps around each message, and around the answer (OpenAI's own counting recipe).
+const TOKENS_PER_MESSAGE: u64 = 3;
+
+/// Tokens of a text by OpenAI's `o200k_base`. Other vendors' tokenizers differ by up to about a third on English.
+pub fn count_tokens(text: &str) -> u64 {
+    let tokenizer = tiktoken_rs::o200k_base_singleton();
+    let mut rest = text;
+    let mut tokens = 0_u64;
+    while !rest.is_empty() {
+        let (piece, later) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
+        tokens = tokens.saturating_add(u64::try_from(tokenizer.encode_ordinary(piece).len()).unwrap_or(u64::MAX));
+        rest = later;
+    }
+    tokens
+}
+
+/// Input tokens of a request as far as its text goes. Images and documents are not in it: without the provider's report
+/// nobody knows their size, and the doubt is the customer's.
+pub fn estimate_input_tokens(request: &ChatRequest) -> u64 {
+    request
+        .text_tokens()
+        .saturating_add(request.shape().messages.saturating_mul(TOKENS_PER_MESSAGE))
+        .saturating_add(TOKENS_PER_MESSAGE)
+}
+
+/// Output tokens of what was seen: text, visible reasoning and tool arguments by the tokenizer, the rest by bytes. At
+/// least one token once output began, and none before. Hidden reasoning cannot be seen and is not guessed.
+pub fn estimate_output_tokens(observed: &Observed) -> u64 {
+    if !observed.output_began {
+        return 0;
+    }
+    count_tokens(&observed.output.text)
+        .saturating_add(observed.output.beyond_bytes.div_ceil(BYTES_PER_TOKEN))
+        .max(1)
+}
+
+/// What a request used, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accounted {
+    /// The counts.
+    pub usage: Usage,
+    /// Who counted them.
+    pub source: UsageSource,
+    /// What is worth knowing: `usage_inconsistent`, `usage_absurd`, `estimated`.
+    pub flags: Vec<&'static str>,
+}
+
+/// The provider's report where it is whole, plausible and within twice the bounds that the request was admitted with;
+/// else our own count, with the input side of a partial report kept.
+pub fn usage_or_estimate(
+    request: &ChatRequest,
+    observed: &Observed,
+    max_input_tokens: u64,
+    max_output_tokens: u64,
+) -> Accounted {
+    let plausible = |normalised: &NormalisedUsage| {
+        normalised.usage.total_input_tokens() <= max_input_tokens.saturating_mul(2)
+            && normalised.usage.total_output_tokens() <= max_output_tokens.saturating_mul(2)
+    };
+    let (known_input, mut flags) = match &observed.usage {
+        UsageReport::Reported(normalised) if plausible(normalised) => {
+            return Accounted {
+                usage: normalised.usage,
+                source: UsageSource::Provider,
+                flags: inconsistent_flag(normalised),
+            };
+        }
+        UsageReport::InputOnly(normalised) if plausible(normalised) => {
+            (Some(normalised.usage), inconsistent_flag(normalised))
+        }
+        UsageReport::Missing => (None, Vec::new()),
+        _ => (None, vec!["usage_absurd"]),
+    };
+    flags.push("estimated");
+    let input = || Usage::default().with_tokens(TokenClass::Input, estimate_input_tokens(request));
+    let usage = known_input
+        .unwrap_or_else(input)
+        .with_tokens(TokenClass::Output, estimate_output_tokens(observed));
+    Accounted {
+        usage,
+        source: UsageSource::Estimate,
+        flags,
+    }
+}
+
+fn inconsistent_flag(normalised: &NormalisedUsage) -> Vec<&'static str> {
+    if normalised.inconsistent {
+        vec!["usage_inconsistent"]
+    } else {
+        Vec::new()
+    }
+}

@@ -1,0 +1,86 @@
+//! What was seen of an answer while it passed through: enough to charge it, to judge it and to explain it.
+
+use crate::usage::{NormalisedUsage, UsageError};
+
+/// Output text kept for the tokenizer at most; what is beyond is counted by bytes.
+pub const MAX_KEPT_TEXT_BYTES: usize = 4 * 1024 * 1024;
+
+/// What the provider reported about usage.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum UsageReport {
+    /// Nothing.
+    #[default]
+    Missing,
+    /// The input side only: a stream that ended before its output was counted.
+    InputOnly(NormalisedUsage),
+    /// A report of the whole.
+    Reported(NormalisedUsage),
+    /// A report that cannot be believed.
+    Unusable(UsageError),
+}
+
+/// An error that arrived in place of an answer, or in the midst of one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpstreamError {
+    /// The provider's code, or its type where it has no code.
+    pub code: Option<String>,
+    /// The provider's words. They may name its account: not for customers.
+    pub message: Option<String>,
+}
+
+/// The visible output, bounded.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OutputText {
+    /// Text, reasoning and tool arguments, one after the other.
+    pub text: String,
+    /// Bytes of output beyond what is kept.
+    pub beyond_bytes: u64,
+}
+
+impl OutputText {
+    /// Adds output, keeping no more than `MAX_KEPT_TEXT_BYTES`.
+    pub fn push(&mut self, part: &str) {
+        if self.text.len().saturating_add(part.len()) <= MAX_KEPT_TEXT_BYTES {
+            self.text.push_str(part);
+        } else {
+            self.beyond_bytes = self
+                .beyond_bytes
+                .saturating_add(u64::try_from(part.len()).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// All bytes of output.
+    pub fn bytes(&self) -> u64 {
+        u64::try_from(self.text.len())
+            .unwrap_or(u64::MAX)
+            .saturating_add(self.beyond_bytes)
+    }
+}
+
+/// What was seen of one answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// What the provider reported about usage.
+    pub usage: UsageReport,
+    /// The model that the provider says it ran.
+    pub served_model: Option<String>,
+    /// The service tier that the provider says it applied (Anthropic: `fast` where the usage names that speed).
+    pub service_tier: Option<String>,
+    /// Every choice has said why it ended.
+    pub finish_seen: bool,
+    /// The format's own end mark was seen: `[DONE]`, `message_stop`; for a body, that it was read whole.
+    pub done_seen: bool,
+    /// Output began: text, reasoning or a tool call.
+    pub output_began: bool,
+    /// An error inside the answer.
+    pub error: Option<UpstreamError>,
+    /// The output, as far as an estimate needs it: filled only where the usage report is not whole.
+    pub output: OutputText,
+}
+
+impl Observed {
+    /// Whether the answer ended as the format wants it to, and without an error.
+    pub const fn ended_normally(&self) -> bool {
+        self.error.is_none() && (self.done_seen || self.finish_seen)
+    }
+}

@@ -1,0 +1,310 @@
+//! What a request may cost and how long its answer may be: decided before anything is sent.
+//!
+//! The quote is an upper bound over every offer that the request may fall over to. The output limit is the clamp: it
+//! goes to the upstream, so that the hold can never be exceeded by an answer that keeps it.
+
+use std::sync::Arc;
+
+use accounts::{Caller, period_start};
+use catalog::{ModelEntry, OfferEntry, Snapshot};
+use domain::{
+    Amount, RequestId,
+    clock::UnixMs,
+    pricing::{
+        Candidates, FrozenPrice, Modalities, PricingError, Quote, ServiceTiers, UsageBound, affordable_output_tokens,
+        quote,
+    },
+    request::Dialect,
+    usage::Units,
+};
+use ledger::{BudgetClaim, BudgetKey, HoldRequest, Ledger, LedgerError, Refusal};
+use llm::{ChatRequest, InputBound, ProviderProfile, UsageProfile};
+use smallvec::SmallVec;
+
+use crate::{
+    error::{RelayError, Shortfall},
+    routing::{self, Weighted},
+    settings::RelaySettings,
+};
+
+/// A balance of so many holds is taken for rich: the coarse bound of the input is good enough.
+const RICH: i64 = 20;
+/// The bound of a model for which no context window is published.
+const UNKNOWN_CONTEXT_WINDOW_TOKENS: u64 = 2_000_000;
+
+/// An offer that may serve the request, at the prices that it was admitted with.
+#[derive(Clone)]
+pub struct Candidate {
+    /// The offer.
+    pub offer: Arc<OfferEntry>,
+    /// What is peculiar to its provider.
+    pub profile: ProviderProfile,
+    /// Its prices: one, or two around a price change.
+    pub prices: Candidates,
+}
+
+impl Weighted for Candidate {
+    fn priority(&self) -> i64 {
+        i64::from(self.offer.priority)
+    }
+
+    fn weight(&self) -> u64 {
+        u64::from(self.offer.weight)
+    }
+}
+
+/// What was decided about a request.
+pub struct Plan {
+    /// The offers, in the order in which they are tried.
+    pub candidates: SmallVec<[Candidate; 4]>,
+    /// The output limit in tokens, for each choice.
+    pub output_limit: u64,
+    /// Whether the limit is ours: the client named none.
+    pub limit_is_ours: bool,
+    /// Input tokens at most.
+    pub input_tokens: u64,
+    /// What is held.
+    pub quote: Quote,
+    /// The price-book version.
+    pub price_version: i64,
+}
+
+/// The offers that sell the model in the client's dialect, with their prices, in the order in which they are tried.
+///
+/// # Errors
+/// [`RelayError::NotForSale`] when there is none.
+pub fn candidates(
+    snapshot: &Snapshot,
+    model: &ModelEntry,
+    dialect: Dialect,
+    tier: &str,
+    admitted_at: UnixMs,
+) -> Result<SmallVec<[Candidate; 4]>, RelayError> {
+    let sellable: SmallVec<[Candidate; 4]> = model
+        .offers
+        .iter()
+        .filter(|offer| offer.format == dialect)
+        .filter_map(|offer| candidate(snapshot, offer, dialect, tier, admitted_at))
+        .collect();
+    if sellable.is_empty() {
+        return Err(RelayError::NotForSale { model: model.id.to_string(), dialect: dialect.as_str() });
+    }
+    Ok(routing::order(&sellable, |below| rand::random_range(0..below)))
+}
+
+fn candidate(
+    snapshot: &Snapshot,
+    offer: &Arc<OfferEntry>,
+    dialect: Dialect,
+    tier: &str,
+    admitted_at: UnixMs,
+) -> Option<Candidate> {
+    let prices = snapshot.frozen_prices(offer, tier, admitted_at);
+    let usage_profile: UsageProfile = offer.usage_profile.parse().ok()?;
+    if prices.is_empty() {
+        return None;
+    }
+    let profile = ProviderProfile { usage_profile, ..ProviderProfile::find(&offer.provider.slug, dialect) };
+    Some(Candidate { offer: Arc::clone(offer), profile, prices })
+}
+
+/// Decides the output limit and the quote.
+///
+/// # Errors
+/// What is wrong with the request, or that it cannot be priced.
+pub async fn plan(
+    ledger: &Ledger,
+    settings: &RelaySettings,
+    caller: &Caller,
+    model: &ModelEntry,
+    request: &ChatRequest,
+    candidates: SmallVec<[Candidate; 4]>,
+) -> Result<Plan, RelayError> {
+    let tiers = ServiceTiers::asked(request.service_tier());
+    let wanted = request.output_limit().unwrap_or_else(|| {
+        model
+            .max_output_tokens
+            .unwrap_or(settings.default_output_limit)
+            .min(settings.default_output_limit)
+            .max(1)
+    });
+    let mut bound = usage_bound(request, largest_bound(&candidates, model, request, ChatRequest::input_bound)?, wanted);
+    let mut amount = quoted(&candidates, &bound, tiers, model)?;
+    let rich = |available: Amount| available.nanos() / RICH >= amount.amount().nanos();
+    if ledger.available_hint(caller.scope.tenant()).is_some_and(rich) {
+        return Ok(decided(candidates, request, &bound, amount));
+    }
+    let available = ledger
+        .read_available(caller.scope.tenant())
+        .await
+        .map_err(|error| unavailable(&error))?;
+    if !rich(available) {
+        let tighter = largest_bound(&candidates, model, request, ChatRequest::tighter_input_bound)?;
+        bound = usage_bound(request, tighter, wanted);
+        if request.output_limit().is_none() {
+            bound.output_tokens = clamp(&candidates, &bound, available, tiers, settings);
+        }
+        amount = quoted(&candidates, &bound, tiers, model)?;
+    }
+    Ok(decided(candidates, request, &bound, amount))
+}
+
+fn unavailable(error: &store::StoreError) -> RelayError {
+    tracing::error!(%error, "a balance could not be read");
+    RelayError::Unavailable
+}
+
+fn decided(
+    candidates: SmallVec<[Candidate; 4]>,
+    request: &ChatRequest,
+    bound: &UsageBound,
+    quote: Quote,
+) -> Plan {
+    let price_version = candidates
+        .iter()
+        .flat_map(|candidate| candidate.prices.iter().map(|price| price.version))
+        .max()
+        .unwrap_or(0);
+    Plan {
+        candidates,
+        output_limit: bound.output_tokens,
+        limit_is_ours: request.output_limit().is_none(),
+        input_tokens: bound.input_tokens,
+        quote,
+        price_version,
+    }
+}
+
+/// What is affordable, not above what was wanted, and not below the smallest useful answer: the ledger refuses that.
+fn clamp(
+    candidates: &[Candidate],
+    bound: &UsageBound,
+    available: Amount,
+    tiers: ServiceTiers,
+    settings: &RelaySettings,
+) -> u64 {
+    affordable_output_tokens(prices(candidates), bound, available, tiers)
+        .unwrap_or(0)
+        .max(settings.smallest_output_limit)
+        .min(bound.output_tokens)
+}
+
+fn prices(candidates: &[Candidate]) -> impl Iterator<Item = &[FrozenPrice]> {
+    candidates.iter().map(|candidate| candidate.prices.as_slice())
+}
+
+fn quoted(
+    candidates: &[Candidate],
+    bound: &UsageBound,
+    tiers: ServiceTiers,
+    model: &ModelEntry,
+) -> Result<Quote, RelayError> {
+    quote(prices(candidates), bound, tiers).map_err(|error| match error {
+        PricingError::Overflow => RelayError::Request(llm::RequestError::BadField {
+            field: "max_tokens",
+            expected: "a limit whose cost can be reserved",
+        }),
+        error => {
+            tracing::error!(%error, model = %model.id, "a model cannot be priced");
+            RelayError::NotForSale { model: model.id.to_string(), dialect: "this request" }
+        }
+    })
+}
+
+type Bound = fn(&ChatRequest, &llm::BoundRules) -> Result<InputBound, llm::RequestError>;
+
+/// The largest bound over the providers that may serve the request.
+fn largest_bound(
+    candidates: &[Candidate],
+    model: &ModelEntry,
+    request: &ChatRequest,
+    bound: Bound,
+) -> Result<InputBound, RelayError> {
+    let window = model.context_window.unwrap_or(UNKNOWN_CONTEXT_WINDOW_TOKENS);
+    let mut largest = InputBound { tokens: 0, may_contain_audio: false, may_contain_images: false, web_searches: 0 };
+    for candidate in candidates {
+        let rules = candidate.profile.bound_rules(&candidate.offer.upstream_model_id, window);
+        let one = bound(request, &rules)?;
+        largest.tokens = largest.tokens.max(one.tokens);
+        largest.may_contain_audio |= one.may_contain_audio;
+        largest.may_contain_images |= one.may_contain_images;
+        largest.web_searches = largest.web_searches.max(one.web_searches);
+    }
+    Ok(largest)
+}
+
+fn usage_bound(request: &ChatRequest, input: InputBound, output_tokens: u64) -> UsageBound {
+    UsageBound {
+        input_tokens: input.tokens,
+        input: Modalities { audio: input.may_contain_audio, image: input.may_contain_images },
+        output_tokens,
+        // which modalities a chat answer has is asked for in the request; audio output is dearest, so it is assumed
+        // wherever audio is about
+        output: Modalities { audio: input.may_contain_audio, image: false },
+        choices: request.choices(),
+        units: Units { web_searches: input.web_searches, ..Units::default() },
+    }
+}
+
+impl Plan {
+    /// The hold to ask for.
+    pub fn hold_request(&self, request: RequestId, caller: &Caller, now: UnixMs) -> HoldRequest {
+        let budgets = caller
+            .limits
+            .budget
+            .iter()
+            .map(|budget| BudgetClaim {
+                key: BudgetKey { scope: caller.key.as_uuid(), period_start: period_start(budget.period, now) },
+                limit: budget.limit,
+            })
+            .collect();
+        HoldRequest {
+            request,
+            tenant: caller.scope.tenant(),
+            key: caller.key,
+            amount: self.quote.amount(),
+            budgets,
+            price_version: self.price_version,
+            provider: self
+                .candidates
+                .first()
+                .map(|candidate| candidate.offer.provider.slug.to_string())
+                .unwrap_or_default(),
+            provider_estimate: self.quote.list_cost(),
+        }
+    }
+
+    /// What the caller is told when the ledger does not place the hold.
+    pub fn refused(&self, request: &ChatRequest, error: LedgerError) -> RelayError {
+        match error {
+            LedgerError::Refused(Refusal::InsufficientCredit { available }) => {
+                RelayError::InsufficientCredit(self.shortfall(request, available))
+            }
+            LedgerError::Refused(Refusal::BudgetExceeded { left }) => {
+                RelayError::BudgetExceeded(self.shortfall(request, left))
+            }
+            LedgerError::Refused(Refusal::Debt { debt }) => RelayError::Debt(debt),
+            LedgerError::Overloaded => RelayError::Overloaded,
+            LedgerError::Unavailable | LedgerError::Stopped => RelayError::Unavailable,
+            error => {
+                tracing::error!(%error, "a hold could not be placed");
+                RelayError::Internal
+            }
+        }
+    }
+
+    fn shortfall(&self, request: &ChatRequest, available: Amount) -> Shortfall {
+        let bound = UsageBound {
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_limit,
+            choices: request.choices(),
+            ..UsageBound::default()
+        };
+        let tiers = ServiceTiers::asked(request.service_tier());
+        Shortfall {
+            needed: self.quote.amount(),
+            available,
+            affordable_output_tokens: affordable_output_tokens(prices(&self.candidates), &bound, available, tiers),
+        }
+    }
+}

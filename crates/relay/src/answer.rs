@@ -1,0 +1,102 @@
+//! The head of an answer: what the client is told beside the upstream's own bytes.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
+use domain::RequestId;
+use http::HeaderValue;
+
+use crate::{
+    admission::Plan,
+    dispatch::Won,
+    error::RelayError,
+    settlement::KnownCost,
+    verdict::Ended,
+    whole_answer::Answer,
+};
+
+/// The request's id, under the name that OpenAI's SDKs read.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The request's id, under the name that Anthropic's SDKs read.
+pub const ANTHROPIC_REQUEST_ID: &str = "request-id";
+const PROVIDER: &str = "x-truerelay-provider";
+const MODEL: &str = "x-truerelay-model";
+const PRICE_VERSION: &str = "x-truerelay-price-version";
+const OUTPUT_LIMIT: &str = "x-truerelay-output-limit";
+const COST: &str = "x-truerelay-cost-usd";
+
+/// What the head of an answer says.
+pub struct Facts {
+    id: RequestId,
+    provider: String,
+    model: String,
+    price_version: i64,
+    /// The output limit, where it is ours.
+    output_limit: Option<u64>,
+}
+
+impl Facts {
+    /// The facts of an answer that has begun.
+    pub fn of(id: RequestId, won: &Won, plan: &Plan, model: &str) -> Self {
+        Self {
+            id,
+            provider: won.candidate.offer.provider.slug.to_string(),
+            model: model.to_owned(),
+            price_version: plan.price_version,
+            output_limit: plan.limit_is_ours.then_some(plan.output_limit),
+        }
+    }
+
+    /// The request's id as text.
+    pub fn request_id(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// The head, without a body.
+    pub fn head(&self, status: u16, content_type: Option<&HeaderValue>) -> HttpResponseBuilder {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+        let mut head = HttpResponse::build(status);
+        let id = self.id.to_string();
+        let content_type = content_type.map_or("application/json", |value| value.to_str().unwrap_or("application/json"));
+        head.insert_header((header::CONTENT_TYPE, content_type))
+            .insert_header((REQUEST_ID, id.as_str()))
+            .insert_header((ANTHROPIC_REQUEST_ID, id.as_str()))
+            .insert_header((PROVIDER, self.provider.as_str()))
+            .insert_header((MODEL, self.model.as_str()))
+            .insert_header((PRICE_VERSION, self.price_version))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((header::CACHE_CONTROL, "no-store"));
+        if let Some(limit) = self.output_limit {
+            head.insert_header((OUTPUT_LIMIT, limit));
+        }
+        head
+    }
+
+    /// Adds the cost, where it is known before the head is sent.
+    #[allow(clippy::unused_self)]
+    pub fn add_cost(&self, head: &mut HttpResponseBuilder, cost: Option<KnownCost>) {
+        if let Some(cost) = cost {
+            head.insert_header((COST, cost.amount.to_string()));
+        }
+    }
+}
+
+/// Whether a whole answer can be handed on.
+///
+/// # Errors
+/// What the client is told instead.
+pub fn check_whole(answer: &Answer) -> Result<(), RelayError> {
+    match answer.ended {
+        Ended::ByUpstream if is_json_object(&answer.bytes) => Ok(()),
+        Ended::ByUpstream => Err(RelayError::BadAnswer("it is not a JSON object")),
+        Ended::TimedOut => Err(RelayError::UpstreamTimeout),
+        Ended::Unreadable => Err(RelayError::BadAnswer("it is too large")),
+        Ended::Broken | Ended::ByClient => Err(RelayError::BadAnswer("it broke off")),
+    }
+}
+
+/// An answer that is no JSON object could be anything, such as a page that runs in a browser.
+fn is_json_object(bytes: &[u8]) -> bool {
+    bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
+}

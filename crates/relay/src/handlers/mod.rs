@@ -1,0 +1,6 @@
+//! One file per route group. A handler names its dialect, finds the caller, and calls one function.
+
+pub mod chat;
+pub mod key;
+pub mod models;
+pub mod requests;

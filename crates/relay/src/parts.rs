@@ -1,0 +1,44 @@
+//! What a request works with. Every part is made by the server and shared by its workers.
+
+use std::sync::Arc;
+
+use accounts::CallerCache;
+use catalog::CatalogCache;
+use ledger::Ledger;
+use outbound::UpstreamClient;
+use rate_limiter::RateLimiter;
+use store::{Database, keyring::ServerKey};
+
+use crate::{background::Background, gate::Gate, retry_budget::RetryBudget, settings::RelaySettings};
+
+/// The parts that all workers of a node share.
+pub struct RelayParts {
+    /// For reading: keys that are not cached, balances, the request log.
+    pub database: Database,
+    /// Holds and charges.
+    pub ledger: Ledger,
+    /// Models, offers, prices, and which credentials are out for a while.
+    pub catalog: Arc<CatalogCache>,
+    /// Virtual keys.
+    pub callers: Arc<CallerCache>,
+    /// Hashes presented keys.
+    pub pepper: ServerKey,
+    /// Request limits.
+    pub limiter: Arc<RateLimiter>,
+    /// Counts requests, and closes for a drain.
+    pub gate: Gate,
+    /// Work that outlives its request.
+    pub background: Background,
+    /// How many requests may be tried again at once.
+    pub retries: RetryBudget,
+    /// Limits.
+    pub settings: RelaySettings,
+}
+
+/// The parts of one worker: what all share, and its own connections to providers.
+pub struct Relay {
+    /// Shared.
+    pub parts: Arc<RelayParts>,
+    /// Connections live on the worker that uses them.
+    pub client: UpstreamClient,
+}

@@ -1,0 +1,336 @@
+//! The end of a request: it owns the hold, and whatever happens, it ends it exactly once.
+//!
+//! All ends lead here: an answer that ended, an error, a client that left, a panic. Ending does not wait for
+//! anything: the place in the ledger's queue was reserved with the hold.
+
+use std::{sync::Arc, time::Instant};
+
+use domain::{
+    Amount,
+    clock::UnixMs,
+    pricing::{Charge, Circumstances, PinnedRegion, SearchContext, ServiceTier, charge},
+    request::{AttemptRecord, Reason, RequestRecord},
+    usage::{TokenClass, Usage, UsageSource},
+};
+use ledger::{Ending, Hold, ProviderCost};
+use llm::{Accounted, ChatRequest, Observed, UsageReport, usage_or_estimate};
+
+use crate::{
+    admission::Candidate,
+    gate::Pass,
+    parts::RelayParts,
+    verdict::{Basis, Ended, Reported, Seen, Verdict, judge},
+};
+
+/// Ends a request exactly once. Dropped without an end, it is a client that left before an answer began.
+pub struct Settlement {
+    open: Option<Box<Open>>,
+}
+
+struct Open {
+    parts: Arc<RelayParts>,
+    hold: Hold,
+    /// Keeps the drain waiting until the end is queued.
+    _pass: Pass,
+    request: Arc<ChatRequest>,
+    record: RequestRecord,
+    max_input_tokens: u64,
+    max_output_tokens: u64,
+    winner: Option<Candidate>,
+    unbilled: Vec<ProviderCost>,
+    started: Instant,
+}
+
+/// The client closed the request: the status that nginx logs for it.
+const CLIENT_CLOSED: u16 = 499;
+
+/// What a request was charged, where it is known at once.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownCost {
+    /// What the customer pays.
+    pub amount: Amount,
+}
+
+/// What a settlement begins with.
+pub struct Opening {
+    /// The shared parts.
+    pub parts: Arc<RelayParts>,
+    /// The reserved credit.
+    pub hold: Hold,
+    /// The place behind the gate.
+    pub pass: Pass,
+    /// The request.
+    pub request: Arc<ChatRequest>,
+    /// The record as far as it is known.
+    pub record: RequestRecord,
+    /// Input tokens at most.
+    pub max_input_tokens: u64,
+    /// Output tokens at most, of all choices.
+    pub max_output_tokens: u64,
+    /// When the request was admitted.
+    pub started: Instant,
+}
+
+impl Settlement {
+    /// Takes the hold.
+    pub fn open(opening: Opening) -> Self {
+        Self {
+            open: Some(Box::new(Open {
+                parts: opening.parts,
+                hold: opening.hold,
+                _pass: opening.pass,
+                request: opening.request,
+                record: opening.record,
+                max_input_tokens: opening.max_input_tokens,
+                max_output_tokens: opening.max_output_tokens,
+                winner: None,
+                unbilled: Vec::new(),
+                started: opening.started,
+            })),
+        }
+    }
+
+    /// Notes an attempt that came to nothing; `begun` says whether its provider may bill the prompt.
+    pub fn attempt_lost(&mut self, attempt: AttemptRecord, candidate: &Candidate, begun: bool) {
+        let Some(open) = &mut self.open else { return };
+        open.winner = None;
+        if begun {
+            let cost = open.prompt_cost(candidate);
+            open.unbilled.push(cost);
+        }
+        open.record.attempts.push(attempt);
+    }
+
+    /// Notes that an upstream has accepted the request: from here on its input is spent.
+    pub fn head_arrived(&mut self, candidate: &Candidate) {
+        if let Some(open) = &mut self.open {
+            open.winner = Some(candidate.clone());
+        }
+    }
+
+    /// Notes the attempt whose answer is relayed.
+    pub fn attempt_won(&mut self, attempt: AttemptRecord, candidate: Candidate, status: u16) {
+        let Some(open) = &mut self.open else { return };
+        open.record.first_byte_ms = Some(open.elapsed_ms());
+        open.record.status = status;
+        open.record.provider = Some(candidate.offer.provider.slug.to_string());
+        open.record.pool = Some(candidate.offer.pool.id);
+        open.record.offer = Some(candidate.offer.id);
+        open.record.attempts.push(attempt);
+        open.winner = Some(candidate);
+    }
+
+    /// Nothing came of the request: everything is given back.
+    pub fn void(mut self, reason: Reason, status: u16) {
+        if let Some(open) = self.open.take() {
+            open.void(reason, status);
+        }
+    }
+
+    /// The answer ended. The charge is known at once unless it has to be estimated.
+    pub fn finish(mut self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
+        let verdict = judge(ended, &seen(&observed));
+        let Some(open) = self.open.take() else { return (verdict, None) };
+        if verdict.basis == Basis::Reported && open.is_plausible(&observed) {
+            return (verdict, open.settle(verdict, &observed));
+        }
+        // counting tokens takes a core for a moment: not on the event loop
+        let background = open.parts.background.clone();
+        background.compute(move || {
+            open.settle(verdict, &observed);
+        });
+        (verdict, None)
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        let Some(mut open) = self.open.take() else { return };
+        if std::thread::panicking() {
+            open.void(Reason::InternalError, 500);
+        } else if open.winner.is_some() {
+            open.record.status = CLIENT_CLOSED;
+            let inner = Self { open: Some(open) };
+            inner.finish(Ended::ByClient, Observed::default());
+        } else {
+            open.void(Reason::ClientGoneBeforeHead, CLIENT_CLOSED);
+        }
+    }
+}
+
+fn seen(observed: &Observed) -> Seen {
+    Seen {
+        output: observed.output_began,
+        finish: observed.finish_seen || observed.done_seen,
+        error: observed.error.is_some(),
+        usage: match &observed.usage {
+            UsageReport::Reported(report) => Some(Reported { output_tokens: report.usage.total_output_tokens() }),
+            _ => None,
+        },
+    }
+}
+
+impl Open {
+    fn elapsed_ms(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
+    }
+
+    fn is_plausible(&self, observed: &Observed) -> bool {
+        let UsageReport::Reported(report) = &observed.usage else { return false };
+        report.usage.total_input_tokens() <= self.max_input_tokens.saturating_mul(2)
+            && report.usage.total_output_tokens() <= self.max_output_tokens.saturating_mul(2)
+    }
+
+    fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed) -> Option<KnownCost> {
+        self.record.served_model.clone_from(&observed.served_model);
+        let Some(winner) = self.winner.clone() else {
+            self.void(Reason::InternalError, 500);
+            return None;
+        };
+        let accounted = usage_or_estimate(&self.request, observed, self.max_input_tokens, self.max_output_tokens);
+        let charged = self.price(&winner, &accounted, observed);
+        self.record.usage = accounted.usage;
+        self.record.usage_source = accounted.source;
+        self.record.flags.extend(accounted.flags.iter().map(|flag| (*flag).to_owned()));
+        let provider = winner.offer.provider.slug.to_string();
+        if verdict.basis == Basis::Nothing {
+            self.unbilled.push(ProviderCost { provider, amount: charged.list_cost() });
+            let status = self.record.status;
+            self.void(verdict.reason, status);
+            return Some(KnownCost { amount: Amount::ZERO });
+        }
+        self.note_charge(&charged);
+        let amount = charged.amount().min(self.hold.amount());
+        let (hold, ending) = self.ending(verdict.reason);
+        hold.settle(&charged, provider, ending);
+        Some(KnownCost { amount })
+    }
+
+    fn note_charge(&mut self, charged: &Charge) {
+        self.record.lines = charged.lines();
+        self.record.multiplier = charged.multiplier();
+        self.record.price_version = charged.version();
+        self.record.flags.extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
+        if charged.amount() > self.hold.amount() {
+            self.record.flags.push("overrun".to_owned());
+        }
+    }
+
+    /// The charge; nothing, with an alarm, when the prices do not cover what was used: the quote was to see to that.
+    fn price(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Charge {
+        let circumstances = Circumstances {
+            service_tier: observed.service_tier.as_deref().and_then(ServiceTier::named),
+            region: self.request.region().and_then(pinned_region),
+            thinking: self.request.thinking().unwrap_or(false),
+            search_context: self.request.search_context_size().map_or(SearchContext::Low, search_context),
+            ..Circumstances::at(self.parts.ledger.clock().now())
+        };
+        charge(&winner.prices, &accounted.usage, &circumstances).unwrap_or_else(|error| {
+            metrics::counter!("truerelay_relay_unpriced_total").increment(1);
+            tracing::error!(%error, request_id = %self.record.id, "an answer could not be priced");
+            self.record.flags.push("unpriced".to_owned());
+            Charge::nothing(self.record.price_version)
+        })
+    }
+
+    /// What a provider may bill for a prompt whose answer came to nothing.
+    fn prompt_cost(&self, candidate: &Candidate) -> ProviderCost {
+        let usage = Usage::default().with_tokens(TokenClass::Input, self.max_input_tokens);
+        let circumstances = Circumstances::at(self.parts.ledger.clock().now());
+        let amount = charge(&candidate.prices, &usage, &circumstances).map_or(Amount::ZERO, |c| c.list_cost());
+        ProviderCost { provider: candidate.offer.provider.slug.to_string(), amount }
+    }
+
+    fn void(mut self: Box<Self>, reason: Reason, status: u16) {
+        self.record.status = status;
+        let (hold, ending) = self.ending(reason);
+        hold.void(ending);
+    }
+
+    fn ending(mut self: Box<Self>, reason: Reason) -> (Hold, Ending) {
+        self.record.reason = reason;
+        self.record.duration_ms = self.elapsed_ms();
+        report(&self.record);
+        let this = *self;
+        (this.hold, Ending { reason, unbilled: this.unbilled, record: Some(Box::new(this.record)) })
+    }
+}
+
+/// One line per request that did not simply succeed, and the metrics of all.
+fn report(record: &RequestRecord) {
+    metrics::counter!(
+        "truerelay_requests_total",
+        "dialect" => record.dialect.as_str(),
+        "reason" => record.reason.as_str(),
+    )
+    .increment(1);
+    if record.reason == Reason::Completed {
+        tracing::debug!(request_id = %record.id, duration_ms = record.duration_ms, "request completed");
+        return;
+    }
+    tracing::info!(
+        request_id = %record.id,
+        tenant = %record.tenant,
+        key = %record.key,
+        model = %record.model,
+        provider = record.provider.as_deref(),
+        reason = %record.reason,
+        status = record.status,
+        attempts = record.attempts.len(),
+        duration_ms = record.duration_ms,
+        "request ended"
+    );
+}
+
+/// The record of a request that has just been admitted.
+pub fn new_record(
+    id: domain::RequestId,
+    caller: &accounts::Caller,
+    request: &ChatRequest,
+    model: &str,
+    plan: &crate::admission::Plan,
+    admitted_at: UnixMs,
+) -> RequestRecord {
+    RequestRecord {
+        id,
+        tenant: caller.scope.tenant(),
+        key: caller.key,
+        dialect: request.dialect(),
+        requested_model: request.model().to_owned(),
+        model: model.to_owned(),
+        served_model: None,
+        provider: None,
+        pool: None,
+        offer: None,
+        price_version: plan.price_version,
+        multiplier: String::new(),
+        stream: request.stream(),
+        status: 0,
+        reason: Reason::InternalError,
+        usage: Usage::default(),
+        usage_source: UsageSource::None,
+        flags: Vec::new(),
+        lines: Vec::new(),
+        held: plan.quote.amount(),
+        started_at: admitted_at,
+        first_byte_ms: None,
+        duration_ms: 0,
+        attempts: Vec::new(),
+    }
+}
+
+fn pinned_region(name: &str) -> Option<PinnedRegion> {
+    match name {
+        "us" => Some(PinnedRegion::Us),
+        "eu" => Some(PinnedRegion::Eu),
+        _ => None,
+    }
+}
+
+fn search_context(name: &str) -> SearchContext {
+    match name {
+        "high" => SearchContext::High,
+        "medium" => SearchContext::Medium,
+        _ => SearchContext::Low,
+    }
+}

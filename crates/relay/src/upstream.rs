@@ -1,0 +1,194 @@
+//! One attempt: the request as the upstream gets it, and its answer's head and first bytes.
+
+use std::time::{Duration, Instant};
+
+use actix_web::http::header::HeaderMap;
+use bytes::{Bytes, BytesMut};
+use catalog::CredentialEntry;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body_util::Full;
+use llm::{ChatRequest, UpstreamFault, providers::classify};
+use outbound::{AddressPolicy, OutboundError, UpstreamBody, UpstreamClient};
+
+use crate::admission::Candidate;
+
+/// The most of an error body that is read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why an attempt came to nothing.
+#[derive(Debug)]
+pub enum AttemptFailure {
+    /// No connection, or it broke before a head came.
+    Unreachable(OutboundError),
+    /// No head in time.
+    NoHead,
+    /// The upstream answered with an error.
+    Refused {
+        /// Its status.
+        status: u16,
+        /// What it means.
+        fault: UpstreamFault,
+        /// Its body, for what the client is told.
+        body: Bytes,
+    },
+    /// A 2xx head, and then nothing, or an end.
+    NothingCame {
+        /// Its status.
+        status: u16,
+    },
+}
+
+/// An answer that has begun.
+pub struct Begun {
+    /// The upstream's status.
+    pub status: u16,
+    /// What the upstream says the body is.
+    pub content_type: Option<HeaderValue>,
+    /// The first bytes of the body.
+    pub first: Bytes,
+    /// The rest of the body.
+    pub body: UpstreamBody,
+}
+
+/// What one attempt is made of.
+pub struct Attempt<'a> {
+    /// The worker's connections.
+    pub client: &'a UpstreamClient,
+    /// Which offer.
+    pub candidate: &'a Candidate,
+    /// Which credential.
+    pub credential: &'a CredentialEntry,
+    /// The client's headers, of which few are forwarded.
+    pub client_headers: &'a HeaderMap,
+    /// When the wait for a head ends.
+    pub head_deadline: Instant,
+    /// When the wait for the first bytes ends.
+    pub first_deadline: Instant,
+}
+
+impl Attempt<'_> {
+    /// Sends the body and waits for a 2xx head.
+    pub async fn send(&self, body: Bytes) -> Result<Response<UpstreamBody>, AttemptFailure> {
+        let request = self.request(body).map_err(AttemptFailure::Unreachable)?;
+        let policy = if self.candidate.offer.provider.allow_private_address {
+            AddressPolicy::AllowPrivate
+        } else {
+            AddressPolicy::PublicOnly
+        };
+        let sent = tokio::time::timeout_at(self.head_deadline.into(), self.client.send(policy, request)).await;
+        let response = sent
+            .map_err(|_| AttemptFailure::NoHead)?
+            .map_err(AttemptFailure::Unreachable)?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.read_refusal(response).await)
+    }
+
+    /// Waits for the first bytes: until they are here, another offer may still answer.
+    pub async fn begin(&self, response: Response<UpstreamBody>) -> Result<Begun, AttemptFailure> {
+        let status = response.status().as_u16();
+        let (head, mut body) = response.into_parts();
+        let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+        loop {
+            match tokio::time::timeout_at(self.first_deadline.into(), body.next_chunk()).await {
+                Ok(Some(Ok(first))) if first.is_empty() => {}
+                Ok(Some(Ok(first))) => return Ok(Begun { status, content_type, first, body }),
+                Ok(Some(Err(_)) | None) => return Err(AttemptFailure::NothingCame { status }),
+                Err(_) => return Err(AttemptFailure::NoHead),
+            }
+        }
+    }
+
+    /// The request, with no header that the upstream need not have: no cookie, no customer credential, no address.
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, OutboundError> {
+        let provider = &self.candidate.offer.provider;
+        let profile = &self.candidate.profile;
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(profile.endpoint(provider.base_url.as_str()))
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
+            .header(header::USER_AGENT, HeaderValue::from_static(concat!("truerelay/", env!("CARGO_PKG_VERSION"))));
+        for name in profile.forwarded_headers() {
+            for value in self.client_headers.get_all(*name) {
+                request = request.header(*name, value.as_bytes());
+            }
+        }
+        for (name, value) in profile.default_headers() {
+            if !self.client_headers.contains_key(*name) {
+                request = request.header(*name, *value);
+            }
+        }
+        let secret = profile.auth.header_value(&self.credential.secret);
+        let unusable = |what: &str| OutboundError::InvalidUrl(what.to_owned());
+        let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| unusable("the credential is not a header value"))?;
+        value.set_sensitive(true);
+        request
+            .header(HeaderName::from_static(profile.auth.header_name()), value)
+            .body(Full::new(body))
+            .map_err(|_| unusable("the provider's base URL"))
+    }
+
+    async fn read_refusal(&self, response: Response<UpstreamBody>) -> AttemptFailure {
+        let (head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read_some(body)).await.unwrap_or_default();
+        let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
+        let fault = classify(
+            self.candidate.profile.dialect,
+            status,
+            text("retry-after"),
+            text("retry-after-ms"),
+            &body,
+        );
+        AttemptFailure::Refused { status, fault, body }
+    }
+}
+
+async fn read_some(mut body: UpstreamBody) -> Bytes {
+    let mut read = BytesMut::new();
+    while let Some(Ok(chunk)) = body.next_chunk().await {
+        let room = MAX_ERROR_BYTES.saturating_sub(read.len());
+        read.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if read.len() >= MAX_ERROR_BYTES {
+            break;
+        }
+    }
+    read.freeze()
+}
+
+/// The body of a request as it is sent for an offer. Unchanged bytes are shared, not copied.
+pub fn upstream_body(request: &ChatRequest, candidate: &Candidate, output_limit: Option<u64>) -> Bytes {
+    request.rewrite(&candidate.offer.upstream_model_id, output_limit, candidate.profile.wire)
+}
+
+impl AttemptFailure {
+    /// The code in the request log.
+    pub fn code(&self) -> String {
+        match self {
+            Self::Unreachable(error) => error.code().to_owned(),
+            Self::NoHead => "first_byte_timeout".to_owned(),
+            Self::Refused { status, .. } => format!("status_{status}"),
+            Self::NothingCame { .. } => "nothing_came".to_owned(),
+        }
+    }
+
+    /// The upstream's status, where a head came.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } | Self::NothingCame { status } => Some(*status),
+            Self::Unreachable(_) | Self::NoHead => None,
+        }
+    }
+
+    /// Whether the provider may bill the prompt all the same.
+    pub const fn may_be_billed(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => !error.is_before_send(),
+            Self::NoHead | Self::NothingCame { .. } => true,
+            Self::Refused { .. } => false,
+        }
+    }
+}

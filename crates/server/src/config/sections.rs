@@ -1,0 +1,195 @@
+//! The sections of the configuration, typed. Every key is in the default file, so nothing has a default here.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use outbound::OutboundSettings;
+use relay::RelaySettings;
+use serde::{Deserialize, Serialize};
+
+use super::{list::comma_separated, secret_setting::SecretSetting};
+
+/// Everything that an operator sets before the start.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The customers' listener and how it stops.
+    pub server: ServerSection,
+    /// The operators' listener.
+    pub admin: AdminSection,
+    /// The node's folder.
+    pub data: DataSection,
+    /// Which database.
+    pub database: DatabaseSection,
+    /// Where limits are shared.
+    pub redis: RedisSection,
+    /// The server's own secrets.
+    pub keys: KeysSection,
+    /// The ledger's limits.
+    pub ledger: LedgerSection,
+    /// The data plane's limits.
+    pub relay: RelaySettings,
+    /// Connections to providers.
+    pub outbound: OutboundSection,
+    /// What is logged.
+    pub log: LogSection,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerSection {
+    /// Where customers' requests arrive.
+    pub listen: SocketAddr,
+    /// Worker threads; 0 for one per core.
+    pub workers: usize,
+    /// Connections open at once, over all workers.
+    pub max_connections: usize,
+    /// Seconds for which an idle connection stays open.
+    pub keep_alive_s: u64,
+    /// Whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "comma_separated")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// The longest that a stop waits for requests under way, in seconds.
+    pub drain_timeout_s: u64,
+    /// How long new requests are still served after readiness went off, in seconds.
+    pub drain_delay_s: u64,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSection {
+    /// Where operators' requests arrive.
+    pub listen: SocketAddr,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// The node's folder.
+    pub folder: PathBuf,
+}
+
+/// `[database]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSection {
+    /// The address of PostgreSQL; empty for SQLite in the data folder.
+    pub url: SecretSetting,
+    /// Connections beside those of the ledger.
+    pub max_connections: u32,
+    /// Whether `serve` may bring a PostgreSQL schema up to date.
+    pub migrate_on_start: bool,
+}
+
+/// `[redis]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSection {
+    /// The address; empty for limits in this process.
+    pub url: SecretSetting,
+    /// How many nodes share the limits.
+    pub nodes: u32,
+    /// How long a request waits for Redis, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// `[keys]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysSection {
+    /// Seals provider credentials.
+    pub encryption: SecretSetting,
+    /// Hashes virtual keys and operator tokens.
+    pub pepper: SecretSetting,
+}
+
+/// `[ledger]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerSection {
+    /// Items that may wait for the database.
+    pub queue_capacity: u32,
+    /// How often abandoned holds are looked for, in seconds.
+    pub close_expired_holds_every_s: u64,
+}
+
+/// `[outbound]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutboundSection {
+    /// The longest time to connect, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// How long an unused connection stays open, in seconds.
+    pub pool_idle_timeout_s: u64,
+    /// Unused connections kept per provider and worker.
+    pub pool_max_idle_per_host: usize,
+    /// Ports that may be called at public providers.
+    #[serde(deserialize_with = "comma_separated")]
+    pub public_ports: Vec<u16>,
+}
+
+impl OutboundSection {
+    /// As the HTTP clients take it.
+    pub fn settings(&self) -> OutboundSettings {
+        OutboundSettings {
+            connect_timeout: Duration::from_millis(self.connect_timeout_ms),
+            pool_idle_timeout: Duration::from_secs(self.pool_idle_timeout_s),
+            pool_max_idle_per_host: self.pool_max_idle_per_host,
+            public_ports: self.public_ports.clone(),
+        }
+    }
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSection {
+    /// From which severity on.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Whether every request leaves a line.
+    pub requests: bool,
+}
+
+/// The least severe lines that are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something failed for good.
+    Error,
+    /// Something is wrong and was dealt with.
+    Warn,
+    /// What an operator wants to see.
+    Info,
+    /// What a developer wants to see.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name in a filter.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
