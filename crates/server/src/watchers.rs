@@ -1,0 +1,93 @@
+//! What a node does by the clock: follow changes made elsewhere, keep the ledger's time, close abandoned holds.
+
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use store::{
+    StoreError,
+    changes::{Topic, Versions, read_versions},
+};
+use tokio::{runtime::Handle, time::MissedTickBehavior};
+
+use crate::wiring::Node;
+
+const POLL_EVERY: Duration = Duration::from_millis(500);
+const LONGEST_POLL: Duration = Duration::from_secs(5);
+const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Starts everything that runs by the clock. It ends with the runtime.
+pub fn start(node: &Node, close_expired_holds_every_s: u64, metrics: PrometheusHandle, runtime: &Handle) {
+    runtime.spawn(follow_changes(node.clone()));
+    runtime.spawn(keep_books(node.clone(), Duration::from_secs(close_expired_holds_every_s)));
+    runtime.spawn(async move {
+        let mut ticks = every(METRICS_UPKEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            metrics.run_upkeep();
+        }
+    });
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    // after a pause of the machine one round is enough
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Compares the version of each topic with the one that was acted on. Whatever a node missed, it sees at the next poll.
+async fn follow_changes(node: Node) {
+    let mut ticks = every(POLL_EVERY);
+    let mut followed = Versions::default();
+    let mut was_answered = true;
+    loop {
+        ticks.tick().await;
+        match poll(&node, &mut followed).await {
+            Ok(()) => {
+                node.readiness.note_database_answer();
+                was_answered = true;
+            }
+            Err(error) => {
+                // said once per outage
+                if was_answered {
+                    tracing::error!(%error, "changes cannot be read from the database");
+                }
+                was_answered = false;
+            }
+        }
+    }
+}
+
+async fn poll(node: &Node, followed: &mut Versions) -> Result<(), StoreError> {
+    let read = read_versions(node.database.readers(), node.database.backend());
+    let current = tokio::time::timeout(LONGEST_POLL, read).await.map_err(|_| StoreError::Busy)??;
+    let moved = |topic| current.of(topic) != followed.of(topic);
+    if moved(Topic::Keys) {
+        node.callers.invalidate_all();
+    }
+    if moved(Topic::Operators) {
+        node.operators.invalidate_all();
+    }
+    if moved(Topic::Catalog)
+        && let Err(error) = node.catalog.refresh().await
+    {
+        // the version is not taken as seen, so the next poll tries again; the old catalog stays meanwhile
+        tracing::error!(%error, "the catalog cannot be read; the node goes on with the one that it has");
+        return Ok(());
+    }
+    *followed = current;
+    Ok(())
+}
+
+async fn keep_books(node: Node, period: Duration) {
+    let mut ticks = every(period);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = node.ledger.set_clock().await {
+            tracing::warn!(%error, "the ledger's clock cannot be set");
+        }
+        if let Err(error) = node.ledger.close_expired_holds().await {
+            tracing::warn!(%error, "abandoned holds cannot be closed");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The one place where the crates meet: makes every part of a node and hands each what it works with.
+
+use std::sync::Arc;
+
+use accounts::{CallerCache, OperatorCache};
+use admin_api::AdminParts;
+use anyhow::Context;
+use async_trait::async_trait;
+use catalog::CatalogCache;
+use domain::request::RequestRecord;
+use ledger::{BatchRider, Ledger, LedgerSettings, NodeIdentity, WriterEnd};
+use rate_limiter::{RateLimiter, RedisSettings};
+use relay::{Background, Gate, RelayParts};
+use store::{Database, StoreError, Tx, keyring::Keyring};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::{
+    config::Config,
+    opening::Opened,
+    readiness::Readiness,
+    runtimes::{RuntimeHandles, run_on},
+};
+
+/// The parts of a running node, shared by its listeners and its watchers. Cheap to clone.
+#[derive(Clone)]
+pub struct Node {
+    /// The open database.
+    pub database: Database,
+    /// The server's secrets.
+    pub keyring: Keyring,
+    /// Holds and charges.
+    pub ledger: Ledger,
+    /// Models, offers and prices.
+    pub catalog: Arc<CatalogCache>,
+    /// Virtual keys.
+    pub callers: Arc<CallerCache>,
+    /// Operator tokens.
+    pub operators: Arc<OperatorCache>,
+    /// Request limits.
+    pub limiter: Arc<RateLimiter>,
+    /// Counts requests, and closes for a drain.
+    pub gate: Gate,
+    /// Work that outlives its request.
+    pub background: Background,
+    /// Whether the node wants requests.
+    pub readiness: Arc<Readiness>,
+}
+
+/// Makes the parts of a node. The second is the ledger's writer, whose end must be the process's.
+///
+/// # Errors
+/// When the database cannot be read or written, or the limiter's settings do not work.
+pub async fn wire(
+    config: &Config,
+    opened: &Opened,
+    runtimes: &RuntimeHandles,
+) -> anyhow::Result<(Node, JoinHandle<WriterEnd>)> {
+    let database = opened.database.clone();
+    seed_models(&database).await.context("cannot add the models that this release knows")?;
+    let catalog = CatalogCache::load(&database, &opened.keyring.encryption).await.context("cannot read the catalog")?;
+    let identity = NodeIdentity { id: opened.folder.node_id(&opened.lock)?, boot: Uuid::now_v7() };
+    tracing::info!(node = %identity.id, boot = %identity.boot, "this node");
+    let (ledger, writer) = start_ledger(config, &database, identity, runtimes).await?;
+    let node = Node {
+        database,
+        keyring: opened.keyring.clone(),
+        ledger,
+        catalog: Arc::new(catalog),
+        callers: Arc::new(CallerCache::new()),
+        operators: Arc::new(OperatorCache::new()),
+        limiter: Arc::new(open_limiter(config, runtimes).await?),
+        gate: Gate::new(),
+        background: Background::new(runtimes.background.clone()),
+        readiness: Arc::new(Readiness::new()),
+    };
+    Ok((node, writer))
+}
+
+impl Node {
+    /// What the data plane works with.
+    pub fn relay_parts(&self, config: &Config) -> RelayParts {
+        RelayParts {
+            database: self.database.clone(),
+            ledger: self.ledger.clone(),
+            catalog: Arc::clone(&self.catalog),
+            credential_health: Arc::clone(self.catalog.health()),
+            callers: Arc::clone(&self.callers),
+            pepper: self.keyring.pepper.clone(),
+            limiter: Arc::clone(&self.limiter),
+            gate: self.gate.clone(),
+            background: self.background.clone(),
+            retries: relay::RetryBudget::default(),
+            settings: config.relay.clone(),
+        }
+    }
+
+    /// What the admin API works with.
+    pub fn admin_parts(&self) -> AdminParts {
+        AdminParts {
+            database: self.database.clone(),
+            keyring: self.keyring.clone(),
+            operators: Arc::clone(&self.operators),
+            catalog: Arc::clone(&self.catalog),
+            callers: Arc::clone(&self.callers),
+            credential_health: Arc::clone(self.catalog.health()),
+        }
+    }
+}
+
+/// Writes the request log in the transaction that closes the requests.
+struct RequestLogRider;
+
+#[async_trait]
+impl BatchRider for RequestLogRider {
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
+        request_log::write_records(tx, records).await
+    }
+}
+
+async fn seed_models(database: &Database) -> anyhow::Result<()> {
+    let tx = database.begin().await?;
+    let seeded = catalog::seed_models(&tx).await?;
+    tx.commit().await?;
+    if seeded.models > 0 {
+        tracing::info!(models = seeded.models, aliases = seeded.aliases, "models were added to the catalog");
+    }
+    Ok(())
+}
+
+async fn start_ledger(
+    config: &Config,
+    database: &Database,
+    identity: NodeIdentity,
+    runtimes: &RuntimeHandles,
+) -> anyhow::Result<(Ledger, JoinHandle<WriterEnd>)> {
+    let settings = LedgerSettings {
+        queue_capacity: config.ledger.queue_capacity,
+        max_request_time: config.relay.total_timeout(),
+    };
+    let (database, money) = (database.clone(), runtimes.money.clone());
+    // started there as well, so that the connections which it opens live with the writer
+    let start = async move { Ledger::start(database, Arc::new(RequestLogRider), identity, settings, &money).await };
+    run_on(&runtimes.money, start).await?.context("cannot start the ledger")
+}
+
+async fn open_limiter(config: &Config, runtimes: &RuntimeHandles) -> anyhow::Result<RateLimiter> {
+    let Some(url) = config.redis.url.get() else { return Ok(RateLimiter::in_process()) };
+    let settings =
+        RedisSettings { url: url.clone(), nodes: config.redis.nodes, timeout_ms: config.redis.timeout_ms };
+    // the shared connection must not live on a web worker, which may end first
+    run_on(&runtimes.background, async move { RateLimiter::redis(&settings).await }).await?.context("[redis]")
+}
