@@ -1,1 +1,23 @@
+//! What the integration tests stand on: the real binary on a real database, a simulated provider, and verbs that
+//! read as sentences.
+//!
+//! [`TestApp`] starts `truerelay serve` on free ports. Which database and limiter it uses is chosen for the whole
+//! run by `TRUERELAY_TEST_BACKEND` (`embedded` or `production`), so the same tests run on both. [`TestApp::finish`]
+//! asserts that the world is clean: no open hold, every invariant kept, no secret and no canary anywhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod admin;
+mod app;
+mod backend;
+mod canary;
+mod chat;
+mod process;
+mod recording;
+
+pub use admin::{Admin, KeyOptions, Seeded};
+pub use app::{TestApp, TestAppOptions};
+pub use backend::Backend;
+pub use canary::{COMPLETION_CANARY, PROMPT_CANARY};
+pub use chat::{Answer, Client, anthropic_body, openai_body};
+pub use process::Process;
+pub use recording::{Recording, recordings};

@@ -69,7 +69,7 @@ pub struct ClosedCharge {
 
 async fn rows(
     connection: &DatabaseConnection,
-    sql: &'static str,
+    sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<Vec<QueryResult>, StoreError> {
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
@@ -144,7 +144,7 @@ pub async fn open_hold(
     found.first().map(|row| amount(row, "amount")).transpose()
 }
 
-/// The charges of many requests, for an operator.
+/// The charge of one request of any tenant, for an operator; `None` when it is open or unknown.
 ///
 /// # Errors
 /// What the database says.
@@ -156,6 +156,27 @@ pub async fn operator_charge(
                price_version, tx_id, closed_at_ms FROM charge WHERE request_id = $1";
     let found = rows(connection, sql, vec![request.as_uuid().into()]).await?;
     found.first().map(closed_charge).transpose()
+}
+
+/// The charges of a page of requests, for an operator, in no order; open and unknown ones are left out.
+///
+/// # Errors
+/// What the database says.
+pub async fn operator_charges(
+    connection: &DatabaseConnection,
+    requests: &[RequestId],
+) -> Result<Vec<ClosedCharge>, StoreError> {
+    if requests.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places: Vec<String> = (1..=requests.len()).map(|place| format!("${place}")).collect();
+    let sql = format!(
+        "SELECT request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
+         price_version, tx_id, closed_at_ms FROM charge WHERE request_id IN ({})",
+        places.join(", ")
+    );
+    let values = requests.iter().map(|request| request.as_uuid().into()).collect();
+    rows(connection, sql, values).await?.iter().map(closed_charge).collect()
 }
 
 /// A tenant's lots, oldest first.

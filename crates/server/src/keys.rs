@@ -212,8 +212,8 @@ mod tests {
         let from_file = [("TRUERELAY_ENCRYPTION_KEY_FILE", path.as_str()), ("TRUERELAY_PEPPER", OTHER)];
         let keyring = with_variables(&defaults(), &folder, Missing::Refuse, &from_file).expect("given");
         assert_eq!(keyring.encryption.id(), "k1");
-        let mut config = defaults();
-        config.keys.pepper = SecretSetting::new(OTHER);
+        let in_config = HashMap::from([("TRUERELAY__KEYS__PEPPER".to_owned(), OTHER.to_owned())]);
+        let config = crate::config::load(None, in_config).expect("it is valid");
         let refusal = with_variables(&config, &folder, Missing::Refuse, &from_file).expect_err("twice").to_string();
         assert!(refusal.contains("twice") && !refusal.contains("ccddeeff"), "{refusal}");
     }

@@ -75,6 +75,7 @@ pub fn start_relay(config: &Config, node: &Node) -> anyhow::Result<Listener> {
             .wrap(from_fn(note_request))
             .configure(|cfg| configure_probes(&node, cfg))
             .configure(|cfg| relay::configure(&parts, client, cfg))
+            .default_service(web::to(relay::no_such_route))
     })
     .workers(workers)
     .max_connections(config.server.max_connections.div_ceil(workers))

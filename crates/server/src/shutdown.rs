@@ -15,6 +15,8 @@ use crate::{config::ServerSection, listeners::Listener, wiring::Node};
 
 /// How long the ledger has to confirm the last ends. Its database may be away.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same when somebody wants the process gone. What is then open is closed at the next start.
+const LEDGER_TIMEOUT_WHEN_CUT: Duration = Duration::from_secs(5);
 /// How often a drain says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -94,7 +96,8 @@ impl Running {
             // their handlers are dropped, and each hold with them
             self.relay.stop(false).await;
         }
-        let durable = timeout(LEDGER_TIMEOUT, node.ledger.drain()).await.is_ok();
+        let limit = if drained == Drained::Cut { LEDGER_TIMEOUT_WHEN_CUT } else { LEDGER_TIMEOUT };
+        let durable = timeout(limit, node.ledger.drain()).await.is_ok();
         self.relay.stop(true).await;
         self.admin.stop(true).await;
         node.database.close().await;

@@ -84,7 +84,6 @@ impl Node {
             database: self.database.clone(),
             ledger: self.ledger.clone(),
             catalog: Arc::clone(&self.catalog),
-            credential_health: Arc::clone(self.catalog.health()),
             callers: Arc::clone(&self.callers),
             pepper: self.keyring.pepper.clone(),
             limiter: Arc::clone(&self.limiter),
@@ -103,7 +102,6 @@ impl Node {
             operators: Arc::clone(&self.operators),
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
-            credential_health: Arc::clone(self.catalog.health()),
         }
     }
 }

@@ -8,9 +8,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    openai::Refusal,
     output::{Ask, Block, Finish, Output, Tool, ToolChoice, answer},
     plan::{Plan, Step, event},
+    refusal::Refusal,
     script::{Generate, UsageReport},
     text::{Dice, input_tokens},
 };

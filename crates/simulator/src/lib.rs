@@ -9,6 +9,7 @@ mod control;
 mod openai;
 mod output;
 mod plan;
+mod refusal;
 mod script;
 mod service;
 mod state;

@@ -13,9 +13,9 @@ use serde_json::Value;
 use socket2::Socket;
 
 use crate::{
-    Settings, anthropic,
-    openai::{self, Refusal},
+    Settings, anthropic, openai,
     plan::{Plan, Step, cut_into_chunks, event},
+    refusal::Refusal,
     script::{Answer, CutKind, Facts, Fixed, Generate, Rule},
     state::{LogEntry, Outcome, State, Transmission},
     text::Dice,

@@ -23,9 +23,6 @@ pub async fn world() -> World {
     let settings = DatabaseSettings::Sqlite {
         file: folder.path().join("truerelay.sqlite"),
     };
-    let name = format!("t{}", ServerKey::generate().id());
-    assert!(std::process::Command::new("createdb").args(["-h","127.0.0.1","-p","55439","-U","postgres",&name]).status().unwrap().success());
-    let settings = { let _ = settings; DatabaseSettings::Postgres { url: SecretText::new(format!("postgres://postgres@127.0.0.1:55439/{name}")), max_connections: 6 } };
     let database = Database::open(&settings).await.unwrap();
     store::apply_migrations(&database).await.unwrap();
     World {

@@ -12,11 +12,6 @@ const HIDDEN: &str = "(hidden)";
 pub struct SecretSetting(SecretText);
 
 impl SecretSetting {
-    /// A setting with that content.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(SecretText::new(text.into()))
-    }
-
     /// The secret; `None` when nothing was set.
     pub fn get(&self) -> Option<&SecretText> {
         (!self.0.expose().trim().is_empty()).then_some(&self.0)

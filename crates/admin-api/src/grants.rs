@@ -1,0 +1,149 @@
+//! Grants: credit that an operator gives a tenant. Each is posted once, however often it is sent.
+
+use accounts::operator_tenants;
+use actix_web::post;
+use domain::{GrantId, LotId, TenantId};
+use ledger::movements::{self, Grant};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use store::{
+    Tx,
+    audit::{self, Actor},
+    idempotency::{self, Known},
+};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::{
+    access::FullOperator,
+    answer::Created,
+    error::{AdminError, Answer, ErrorCode},
+    input::{Body, IdempotencyKey, PathId},
+    wire::{Instant, Usd, wire_enum},
+};
+
+/// Idempotency keys of grants are known by this name, whoever sends them: an operator who repeats a grant with a new
+/// token repeats it.
+const SCOPE: &str = "admin.grant";
+const MAX_NOTE_CHARS: usize = 500;
+
+wire_enum! {
+    /// Why credit is given.
+    GrantKind = ledger::movements::GrantKind {
+        /// Paid for outside the card flow, such as by bank transfer: paid credit. It pays off debt first.
+        Payment,
+        /// A sign-up bonus or promotion: promotional credit.
+        Promotion,
+        /// To make up for something: promotional credit.
+        Goodwill,
+    }
+}
+
+/// Credit to give.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewGrant)]
+struct NewGrantInput {
+    kind: GrantKind,
+    /// More than zero.
+    amount_usd: Usd,
+    /// Why, for people and the audit log: at most 500 characters without line breaks.
+    #[serde(default)]
+    note: String,
+}
+
+/// Credit that was given.
+#[derive(Serialize, ToSchema)]
+struct PostedGrant {
+    /// Also the reference of the ledger transaction.
+    #[schema(value_type = String, example = "grant_0193a1c2e4f87d50a1b2c3d4e5f60718")]
+    id: GrantId,
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    kind: GrantKind,
+    amount_usd: Usd,
+    note: String,
+    /// How much of it paid off debt.
+    paid_debt_usd: Usd,
+    /// The lot that holds the rest; `null` when all of it paid off debt.
+    #[schema(value_type = Option<String>, required)]
+    lot: Option<LotId>,
+    /// The tenant's available credit afterwards.
+    available_usd: Usd,
+    created_at: Instant,
+}
+
+/// Gives a tenant credit. The same idempotency key with the same content gets the same answer and changes nothing.
+#[utoipa::path(
+    tag = "grants",
+    params(
+        ("tenant_id" = String, Path),
+        ("Idempotency-Key" = String, Header,
+            description = "1 to 255 printable characters: new for every grant, the same for every repetition of it",
+            min_length = 1, max_length = 255)
+    ),
+    request_body = NewGrantInput,
+    responses((status = 201, body = PostedGrant))
+)]
+#[post("/tenants/{tenant_id}/grants")]
+async fn create_grant(
+    operator: FullOperator,
+    tenant: PathId<TenantId>,
+    key: IdempotencyKey,
+    body: Body<NewGrantInput>,
+) -> Answer<Created<serde_json::Value>> {
+    check_note(&body.0.note)?;
+    let tx = operator.begin().await?;
+    operator_tenants::get(tx.connection(), tenant.0).await?;
+    match idempotency::claim(&tx, SCOPE, &key.0, &fingerprint(tenant.0, &body.0)?).await? {
+        Known::Repeated(answer) => Ok(Created(answer)),
+        Known::Mismatch => Err(AdminError::new(
+            ErrorCode::IdempotencyMismatch,
+            "this idempotency key belongs to another grant: repeat that one unchanged, or use a new key",
+        )),
+        Known::New => {
+            let posted = post_grant(&tx, operator.actor(), tenant.0, body.0).await?;
+            let answer = serde_json::to_value(&posted).map_err(|error| AdminError::internal(&error))?;
+            audit::record(&tx, operator.actor(), "grant.create", &posted.id.to_string(), None, Some(&answer)).await?;
+            idempotency::remember(&tx, SCOPE, &key.0, &answer).await?;
+            tx.commit().await?;
+            Ok(Created(answer))
+        }
+    }
+}
+
+async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInput) -> Answer<PostedGrant> {
+    let id = GrantId::generate();
+    let amount = input.amount_usd.0;
+    let grant = Grant { tenant, amount, kind: input.kind.into(), source: id.to_string() };
+    let granted = movements::grant(tx, actor, &grant).await?;
+    Ok(PostedGrant {
+        id,
+        tenant,
+        kind: input.kind,
+        amount_usd: input.amount_usd,
+        note: input.note,
+        paid_debt_usd: Usd(granted.paid_debt),
+        lot: granted.lot,
+        available_usd: Usd(granted.available),
+        created_at: Instant(tx.now().await?),
+    })
+}
+
+/// What makes two requests the same grant: their meaning, not their spelling.
+fn fingerprint(tenant: TenantId, input: &NewGrantInput) -> Answer<String> {
+    let content = (tenant, input.kind, input.amount_usd, &input.note);
+    let text = serde_json::to_vec(&content).map_err(|error| AdminError::internal(&error))?;
+    Ok(hex::encode(Sha256::digest(text)))
+}
+
+fn check_note(note: &str) -> Answer<()> {
+    if note.chars().count() <= MAX_NOTE_CHARS && !note.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(AdminError::invalid("note", format!("write at most {MAX_NOTE_CHARS} characters without line breaks")))
+}
+
+pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
+    config.service(create_grant);
+}

@@ -1,0 +1,130 @@
+//! Which database and limiter a run uses, and a fresh database for each app.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{Connection, Executor, PgConnection, Row};
+
+/// The two ways in which the product is run.
+#[derive(Debug, Clone)]
+pub enum Backend {
+    /// SQLite and the in-process limiter.
+    Embedded,
+    /// PostgreSQL and Redis.
+    Production {
+        /// A database of its own.
+        database_url: String,
+        /// The run's Redis.
+        redis_url: String,
+    },
+}
+
+impl Backend {
+    /// The backend of this run, with a fresh database.
+    pub async fn fresh() -> Self {
+        match std::env::var("TRUERELAY_TEST_BACKEND").as_deref() {
+            Ok("production") => Self::production().await,
+            Ok("embedded") | Err(_) => Self::Embedded,
+            Ok(other) => panic!("TRUERELAY_TEST_BACKEND is `{other}`: set it to `embedded` or `production`"),
+        }
+    }
+
+    /// Whether several nodes can share it.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Production { .. })
+    }
+
+    async fn production() -> Self {
+        let setting = |name: &str| {
+            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+        };
+        let server = setting("TRUERELAY_TEST_POSTGRES_URL");
+        let name = format!("t_{}", uuid::Uuid::now_v7().simple());
+        let mut connection = PgConnection::connect(&server).await.expect("PostgreSQL answers");
+        connection
+            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await
+            .expect("a database of its own");
+        let (base, _) = server.rsplit_once('/').expect("an address with a database");
+        Self::Production {
+            database_url: format!("{base}/{name}"),
+            redis_url: setting("TRUERELAY_TEST_REDIS_URL"),
+        }
+    }
+
+    /// The settings of the configuration file.
+    pub fn config(&self) -> String {
+        match self {
+            Self::Embedded => String::new(),
+            Self::Production { database_url, redis_url } => format!(
+                "[database]\nurl = \"{database_url}\"\nmax_connections = 5\nmigrate_on_start = true\n\n[redis]\nurl = \"{redis_url}\"\ntimeout_ms = 2000\n\n"
+            ),
+        }
+    }
+
+    /// Everything that the database holds, as text.
+    pub async fn dump(&self, data_folder: &Path) -> String {
+        match self {
+            Self::Embedded => dump_files(data_folder),
+            Self::Production { database_url, .. } => dump_postgres(database_url).await,
+        }
+    }
+
+    /// One number out of the database.
+    pub async fn number(&self, data_folder: &Path, sql: &'static str) -> i64 {
+        match self {
+            Self::Embedded => {
+                let file = database_file(data_folder);
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("the database file");
+                sqlx::query(sql).fetch_one(&mut connection).await.expect("a number").get(0)
+            }
+            Self::Production { database_url, .. } => {
+                let mut connection = PgConnection::connect(database_url).await.expect("PostgreSQL answers");
+                sqlx::query(sql).fetch_one(&mut connection).await.expect("a number").get(0)
+            }
+        }
+    }
+}
+
+fn database_file(data_folder: &Path) -> PathBuf {
+    std::fs::read_dir(data_folder)
+        .expect("the data folder")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite" || extension == "sqlite3")
+        })
+        .expect("a database file in the data folder")
+}
+
+/// SQLite keeps text as it is: whatever is in a table is in the bytes of its files.
+fn dump_files(data_folder: &Path) -> String {
+    let file = database_file(data_folder);
+    let stem = file.file_name().expect("a name").to_string_lossy().into_owned();
+    let mut dump = String::new();
+    for entry in std::fs::read_dir(data_folder).expect("the data folder").flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&stem) {
+            dump.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default()));
+        }
+    }
+    dump
+}
+
+async fn dump_postgres(url: &str) -> String {
+    let mut connection = PgConnection::connect(url).await.expect("PostgreSQL answers");
+    let tables: Vec<String> = sqlx::query("SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'")
+        .fetch_all(&mut connection)
+        .await
+        .expect("the tables")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let mut dump = String::new();
+    for table in tables {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT t::text FROM \"{table}\" t"));
+        for row in sqlx::query(sql).fetch_all(&mut connection).await.expect("the rows") {
+            dump.push_str(&row.get::<String, _>(0));
+            dump.push('\n');
+        }
+    }
+    dump
+}
