@@ -1,1 +1,19 @@
+//! Behaviour over HTTP: the real binary, a real database, a simulated provider. Run by `make test` once on SQLite and
+//! the in-process limiter, once on PostgreSQL and Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod admin_api;
+mod charges;
+mod crash;
+mod credit;
+mod demo;
+mod failover;
+mod keys;
+mod operations;
+mod passthrough;
+mod prices;
+mod privacy;
+mod recordings;
+mod refusals;
+mod resources;
+mod sdk;

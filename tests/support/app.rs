@@ -161,11 +161,28 @@ impl TestApp {
 
     /// Runs a subcommand of the binary with this node's configuration.
     pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String) {
+        self.command_with(arguments, &[])
+    }
+
+    /// As [`TestApp::command`], with other environment.
+    pub fn command_with(&self, arguments: &[&str], environment: &[(String, String)]) -> (std::process::ExitStatus, String) {
         let config = self.folder.path().join("truerelay.toml");
-        let mut all = arguments.to_vec();
         let config = config.to_str().expect("a path in UTF-8").to_owned();
+        let mut all = arguments.to_vec();
         all.extend(["--config", &config]);
-        Process::run(&all, &self.environment)
+        let mut merged = self.environment.clone();
+        merged.extend(environment.iter().cloned());
+        Process::run(&all, &merged)
+    }
+
+    /// Runs a statement on the database, beside the product.
+    pub async fn execute(&self, sql: &'static str) {
+        self.try_execute(sql).await.expect("the statement runs");
+    }
+
+    /// As [`TestApp::execute`], with what the database says when it refuses.
+    pub async fn try_execute(&self, sql: &'static str) -> Result<(), String> {
+        self.backend.execute(&self.data_folder(), sql).await
     }
 
     /// Asserts that the books keep every invariant.

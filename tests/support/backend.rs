@@ -69,6 +69,22 @@ impl Backend {
         }
     }
 
+    /// Runs a statement; answers what the database says when it refuses.
+    pub async fn execute(&self, data_folder: &Path, sql: &'static str) -> Result<(), String> {
+        let done = match self {
+            Self::Embedded => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database_file(data_folder));
+                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("the database file");
+                connection.execute(sql).await.map(|_| ())
+            }
+            Self::Production { database_url, .. } => {
+                let mut connection = PgConnection::connect(database_url).await.expect("PostgreSQL answers");
+                connection.execute(sql).await.map(|_| ())
+            }
+        };
+        done.map_err(|error| error.to_string())
+    }
+
     /// One number out of the database.
     pub async fn number(&self, data_folder: &Path, sql: &'static str) -> i64 {
         match self {

@@ -106,13 +106,20 @@ impl FromRequest for FullOperator {
             if !pass.operator.role.may_write() {
                 return Err(AdminError::read_only());
             }
-            Ok(Self { actor: pass.operator.actor(), parts: pass.parts })
+            Ok(Self {
+                actor: pass.operator.actor(),
+                parts: pass.parts,
+            })
         }))
     }
 }
 
 fn pass_of(request: &HttpRequest) -> Answer<Pass> {
-    request.extensions().get::<Pass>().cloned().ok_or_else(AdminError::unauthenticated)
+    request
+        .extensions()
+        .get::<Pass>()
+        .cloned()
+        .ok_or_else(AdminError::unauthenticated)
 }
 
 /// The scope's middleware: lets operators through and answers everybody else.
@@ -143,7 +150,10 @@ pub(crate) async fn authenticate<B: MessageBody + 'static>(
 fn refuse_nul(request: &ServiceRequest) -> Answer<()> {
     let uri = request.uri();
     if uri.path().contains("%00") || uri.query().is_some_and(|query| query.contains("%00")) {
-        return Err(AdminError::new(ErrorCode::InvalidInput, "leave the NUL character out of path and parameters"));
+        return Err(AdminError::new(
+            ErrorCode::InvalidInput,
+            "leave the NUL character out of path and parameters",
+        ));
     }
     Ok(())
 }
@@ -160,7 +170,9 @@ async fn operator_of(parts: &AdminParts, headers: &HeaderMap) -> Answer<Operator
 /// The one token of the request, its checksum verified. Two credentials are as good as none.
 fn token_of(headers: &HeaderMap) -> Option<PlainToken> {
     let mut values = headers.get_all(AUTHORIZATION);
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return None;

@@ -178,7 +178,12 @@ async fn create_credential(
     body: Body<NewCredentialInput>,
 ) -> Answer<Created<Credential>> {
     let NewCredentialInput { name, secret, basis } = body.0;
-    let new = NewCredential { pool: pool.0, name, secret, basis: basis.into() };
+    let new = NewCredential {
+        pool: pool.0,
+        name,
+        secret,
+        basis: basis.into(),
+    };
     let tx = operator.begin().await?;
     let key = &operator.parts().keyring.encryption;
     let view = catalog::create_credential(&tx, operator.actor(), key, new).await?;
@@ -200,7 +205,11 @@ async fn update_credential(
     body: Body<CredentialUpdateInput>,
 ) -> Answer<Json<Credential>> {
     let CredentialUpdateInput { name, basis, enabled } = body.0;
-    let update = UpdateCredential { name, basis: basis.map(Into::into), enabled };
+    let update = UpdateCredential {
+        name,
+        basis: basis.map(Into::into),
+        enabled,
+    };
     let tx = operator.begin().await?;
     let view = catalog::update_credential(&tx, operator.actor(), id.0, update).await?;
     operator.commit_catalog(tx).await?;
@@ -239,7 +248,9 @@ async fn remove_credential(operator: FullOperator, id: PathId<CredentialId>) -> 
 
 fn outage_of(cache: &catalog::CatalogCache, id: CredentialId) -> Option<Outage> {
     let outages = cache.health().outages(UnixMs::now());
-    outages.into_iter().find_map(|(credential, outage)| (credential == id).then_some(outage))
+    outages
+        .into_iter()
+        .find_map(|(credential, outage)| (credential == id).then_some(outage))
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {

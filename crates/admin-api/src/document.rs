@@ -1,11 +1,14 @@
 //! The OpenAPI document: what the handlers say of themselves, completed with what all operations have in common.
 
+use std::collections::BTreeMap;
+
 use actix_web::{App, get, web::Json};
 use utoipa::{
     OpenApi,
     openapi::{
-        Components, Content, OpenApi as Document, PathItem, Ref, RefOr, Response, ResponseBuilder,
+        Components, Content, OpenApi as Document, PathItem, Ref, RefOr, Response, ResponseBuilder, Schema,
         path::Operation,
+        schema::ArrayItems,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
     },
 };
@@ -58,8 +61,11 @@ pub fn openapi() -> Document {
         .description(Some("An operator token, `op-tr-...`."))
         .build();
     components.add_security_scheme(SCHEME, SecurityScheme::Http(scheme));
+    refer_to_rows(&mut components.schemas);
     for failure in FAILURES {
-        components.responses.insert(failure.name.to_owned(), RefOr::T(failure.response()));
+        components
+            .responses
+            .insert(failure.name.to_owned(), RefOr::T(failure.response()));
     }
     for (path, item) in &mut document.paths.paths {
         let has_ids = path.contains('{');
@@ -70,27 +76,55 @@ pub fn openapi() -> Document {
     document
 }
 
+/// Lets pages refer to the schema of their rows, of which they have a copy each.
+fn refer_to_rows(schemas: &mut BTreeMap<String, RefOr<Schema>>) {
+    for (name, schema) in schemas {
+        let (Some(row), RefOr::T(Schema::Object(page))) = (name.strip_prefix("Page_"), schema) else {
+            continue;
+        };
+        if let Some(RefOr::T(Schema::Array(data))) = page.properties.get_mut("data") {
+            data.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(row))));
+        }
+    }
+}
+
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation)> {
-    let PathItem { get, post, put, patch, delete, .. } = item;
+    let PathItem {
+        get,
+        post,
+        put,
+        patch,
+        delete,
+        ..
+    } = item;
     let reads = get.iter_mut().map(|operation| (false, operation));
-    let writes = [post, put, patch, delete].into_iter().flatten().map(|operation| (true, operation));
+    let writes = [post, put, patch, delete]
+        .into_iter()
+        .flatten()
+        .map(|operation| (true, operation));
     reads.chain(writes)
 }
 
 /// Adds the role that the operation needs and the failures that it may answer.
 fn complete(operation: &mut Operation, is_write: bool, has_ids: bool) {
-    let role = if is_write { "full" } else { "read_only" };
-    operation.security.get_or_insert_with(|| vec![SecurityRequirement::new(SCHEME, [role])]);
+    // an operation that only looks and needs the role `full` all the same says so itself
+    let needs_full = is_write || operation.security.is_some();
+    let role = if needs_full { "full" } else { "read_only" };
+    operation.security = Some(vec![SecurityRequirement::new(SCHEME, [role])]);
     for failure in FAILURES {
         let applies = match failure.applies {
             Applies::Always => true,
+            Applies::ToFull => needs_full,
             Applies::ToWrites => is_write,
             Applies::ToIds => has_ids || is_write,
             Applies::ToBodies => operation.request_body.is_some(),
         };
         if applies {
             let reference = RefOr::Ref(Ref::from_response_name(failure.name));
-            operation.responses.responses.insert(failure.status.to_owned(), reference);
+            operation
+                .responses
+                .responses
+                .insert(failure.status.to_owned(), reference);
         }
     }
 }
@@ -98,6 +132,7 @@ fn complete(operation: &mut Operation, is_write: bool, has_ids: bool) {
 /// To which operations a failure belongs.
 enum Applies {
     Always,
+    ToFull,
     ToWrites,
     ToIds,
     ToBodies,
@@ -113,26 +148,69 @@ struct Failure {
 
 impl Failure {
     const fn new(status: &'static str, name: &'static str, description: &'static str, applies: Applies) -> Self {
-        Self { status, name, description, applies }
+        Self {
+            status,
+            name,
+            description,
+            applies,
+        }
     }
 
     fn response(&self) -> Response {
         let body = Content::new(Some(Ref::from_schema_name("ErrorBody")));
-        ResponseBuilder::new().description(self.description).content("application/json", body).build()
+        ResponseBuilder::new()
+            .description(self.description)
+            .content("application/json", body)
+            .build()
     }
 }
 
 const FAILURES: &[Failure] = &[
-    Failure::new("400", "InvalidInput", "A field, a parameter or a header is not acceptable.", Applies::Always),
-    Failure::new("401", "Unauthenticated", "The operator token is missing or not valid.", Applies::Always),
-    Failure::new("403", "Forbidden", "The operator token may read only.", Applies::ToWrites),
+    Failure::new(
+        "400",
+        "InvalidInput",
+        "A field, a parameter or a header is not acceptable.",
+        Applies::Always,
+    ),
+    Failure::new(
+        "401",
+        "Unauthenticated",
+        "The operator token is missing or not valid.",
+        Applies::Always,
+    ),
+    Failure::new("403", "Forbidden", "The operator token may read only.", Applies::ToFull),
     Failure::new("404", "NotFound", "There is no such object.", Applies::ToIds),
-    Failure::new("409", "Conflict", "A name is taken, or other objects forbid the change.", Applies::ToWrites),
-    Failure::new("413", "BodyTooLarge", "The body is larger than 1 MiB.", Applies::ToBodies),
-    Failure::new("415", "UnsupportedMediaType", "The body is not JSON.", Applies::ToBodies),
-    Failure::new("422", "RuleBroken", "The input is well formed and breaks a rule.", Applies::ToBodies),
+    Failure::new(
+        "409",
+        "Conflict",
+        "A name is taken, or other objects forbid the change.",
+        Applies::ToWrites,
+    ),
+    Failure::new(
+        "413",
+        "BodyTooLarge",
+        "The body is larger than 1 MiB.",
+        Applies::ToBodies,
+    ),
+    Failure::new(
+        "415",
+        "UnsupportedMediaType",
+        "The body is not JSON.",
+        Applies::ToBodies,
+    ),
+    Failure::new(
+        "422",
+        "RuleBroken",
+        "The input is well formed and breaks a rule.",
+        Applies::ToBodies,
+    ),
     Failure::new("500", "InternalError", "The server failed.", Applies::Always),
-    Failure::new("503", "Unavailable", "The database is busy or away: try again.", Applies::Always),
+    Failure::new(
+        "503",
+        "Unavailable",
+        "The database is busy or away: try again.",
+        Applies::Always,
+    ),
 ];
 
 /// This document.

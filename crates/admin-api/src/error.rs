@@ -82,7 +82,8 @@ pub(crate) struct ErrorDetail {
 }
 
 /// A call that was not carried out.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub(crate) struct AdminError {
     code: ErrorCode,
     message: String,
@@ -94,7 +95,11 @@ pub(crate) type Answer<T> = Result<T, AdminError>;
 
 impl AdminError {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: None }
+        Self {
+            code,
+            message: message.into(),
+            field: None,
+        }
     }
 
     /// The same words for every reason, so that nothing is learnt from them.
@@ -106,7 +111,10 @@ impl AdminError {
     }
 
     pub(crate) fn read_only() -> Self {
-        Self::new(ErrorCode::Forbidden, "this operator token may read only: use one with the role `full`")
+        Self::new(
+            ErrorCode::Forbidden,
+            "this operator token may read only: use one with the role `full`",
+        )
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -115,18 +123,28 @@ impl AdminError {
 
     pub(crate) fn invalid(field: impl Into<String>, problem: impl fmt::Display) -> Self {
         let field = field.into();
-        Self { code: ErrorCode::InvalidInput, message: format!("`{field}`: {problem}"), field: Some(field) }
+        Self {
+            code: ErrorCode::InvalidInput,
+            message: format!("`{field}`: {problem}"),
+            field: Some(field),
+        }
     }
 
     /// A failure of ours. It is logged here, once; the caller learns nothing of its inside.
     pub(crate) fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(error = %Chain(error), "an admin request failed");
-        Self::new(ErrorCode::InternalError, "the server failed: try again, and look into its log if it happens again")
+        Self::new(
+            ErrorCode::InternalError,
+            "the server failed: try again, and look into its log if it happens again",
+        )
     }
 
     fn unavailable(error: &dyn std::error::Error) -> Self {
         tracing::warn!(error = %Chain(error), "an admin request could not reach the database");
-        Self::new(ErrorCode::Unavailable, "the database is busy or cannot be reached: try again in a moment")
+        Self::new(
+            ErrorCode::Unavailable,
+            "the database is busy or cannot be reached: try again in a moment",
+        )
     }
 }
 
@@ -145,14 +163,6 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-impl fmt::Display for AdminError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for AdminError {}
-
 impl ResponseError for AdminError {
     fn status_code(&self) -> StatusCode {
         self.code.status()
@@ -165,7 +175,11 @@ impl ResponseError for AdminError {
             ErrorCode::Unavailable => response.insert_header((RETRY_AFTER, "1")),
             _ => &mut response,
         };
-        let detail = ErrorDetail { code: self.code, message: self.message.clone(), field: self.field.clone() };
+        let detail = ErrorDetail {
+            code: self.code,
+            message: self.message.clone(),
+            field: self.field.clone(),
+        };
         response.json(ErrorBody { error: detail })
     }
 }
@@ -191,9 +205,11 @@ impl From<CatalogError> for AdminError {
             CatalogError::NotFound { .. } => Self::new(ErrorCode::NotFound, format!("{message}: check the id")),
             CatalogError::Invalid { field, problem } => Self::invalid(field, problem),
             CatalogError::Taken(_) | CatalogError::Refused(_) => Self::new(ErrorCode::Conflict, message),
-            CatalogError::TooEarly { .. } => {
-                Self { code: ErrorCode::RuleBroken, message, field: Some("effective_at".to_owned()) }
-            }
+            CatalogError::TooEarly { .. } => Self {
+                code: ErrorCode::RuleBroken,
+                message,
+                field: Some("effective_at".to_owned()),
+            },
             CatalogError::Pricing(_) => Self::new(ErrorCode::RuleBroken, message),
             CatalogError::Store(error) => error.into(),
         }

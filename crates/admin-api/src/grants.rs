@@ -104,7 +104,15 @@ async fn create_grant(
         Known::New => {
             let posted = post_grant(&tx, operator.actor(), tenant.0, body.0).await?;
             let answer = serde_json::to_value(&posted).map_err(|error| AdminError::internal(&error))?;
-            audit::record(&tx, operator.actor(), "grant.create", &posted.id.to_string(), None, Some(&answer)).await?;
+            audit::record(
+                &tx,
+                operator.actor(),
+                "grant.create",
+                &posted.id.to_string(),
+                None,
+                Some(&answer),
+            )
+            .await?;
             idempotency::remember(&tx, SCOPE, &key.0, &answer).await?;
             tx.commit().await?;
             Ok(Created(answer))
@@ -115,7 +123,12 @@ async fn create_grant(
 async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInput) -> Answer<PostedGrant> {
     let id = GrantId::generate();
     let amount = input.amount_usd.0;
-    let grant = Grant { tenant, amount, kind: input.kind.into(), source: id.to_string() };
+    let grant = Grant {
+        tenant,
+        amount,
+        kind: input.kind.into(),
+        source: id.to_string(),
+    };
     let granted = movements::grant(tx, actor, &grant).await?;
     Ok(PostedGrant {
         id,
@@ -141,7 +154,10 @@ fn check_note(note: &str) -> Answer<()> {
     if note.chars().count() <= MAX_NOTE_CHARS && !note.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(AdminError::invalid("note", format!("write at most {MAX_NOTE_CHARS} characters without line breaks")))
+    Err(AdminError::invalid(
+        "note",
+        format!("write at most {MAX_NOTE_CHARS} characters without line breaks"),
+    ))
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {

@@ -14,6 +14,7 @@ use actix_web::{
     web::{Bytes, Path, Query},
 };
 use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
 
 use crate::error::{AdminError, Answer, ErrorCode};
 
@@ -49,19 +50,23 @@ fn unreadable(error: &actix_web::Error) -> AdminError {
     if error.as_response_error().status_code() == StatusCode::PAYLOAD_TOO_LARGE {
         return AdminError::new(ErrorCode::BodyTooLarge, "the body may have at most 1 MiB");
     }
-    AdminError::new(ErrorCode::InvalidInput, "the body could not be read to its end: send it again")
+    AdminError::new(
+        ErrorCode::InvalidInput,
+        "the body could not be read to its end: send it again",
+    )
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Answer<T> {
     if escapes_nul(bytes) {
-        return Err(AdminError::invalid("body", "leave the NUL character out: no text may contain it"));
+        return Err(AdminError::invalid(
+            "body",
+            "leave the NUL character out: no text may contain it",
+        ));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        refusal(&path, error.inner())
-    })?;
-    reader.end().map_err(|error| refusal(".", &error))?;
+    let value = serde_path_to_error::deserialize(&mut reader)
+        .map_err(|error| refusal(&names_of(error.path()), error.inner()))?;
+    reader.end().map_err(|error| refusal(&[], &error))?;
     Ok(value)
 }
 
@@ -79,7 +84,29 @@ fn escapes_nul(bytes: &[u8]) -> bool {
     false
 }
 
-fn refusal(path: &str, error: &serde_json::Error) -> AdminError {
+/// The steps from the body to a field, as a reader would write them.
+fn names_of(path: &serde_path_to_error::Path) -> Vec<String> {
+    path.iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("[{index}]")),
+            Segment::Map { key } => Some(echoable(key).to_owned()),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect()
+}
+
+fn joined(names: &[String]) -> String {
+    let mut text = String::new();
+    for name in names {
+        if !text.is_empty() && !name.starts_with('[') {
+            text.push('.');
+        }
+        text.push_str(name);
+    }
+    text
+}
+
+fn refusal(names: &[String], error: &serde_json::Error) -> AdminError {
     if !error.is_data() {
         let (line, column) = (error.line(), error.column());
         let problem = format!("the body is not valid JSON: see line {line}, column {column}");
@@ -87,18 +114,31 @@ fn refusal(path: &str, error: &serde_json::Error) -> AdminError {
     }
     let text = error.to_string();
     let text = text.split(" at line ").next().unwrap_or_default();
-    let inside = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
     if let Some(name) = quoted_after(text, "missing field ") {
-        return AdminError::invalid(inside(name), "is required");
+        return AdminError::invalid(joined(&[names, &[name.to_owned()]].concat()), "is required");
     }
     if let Some(name) = quoted_after(text, "duplicate field ") {
-        return AdminError::invalid(inside(name), "is given twice: keep one");
+        return AdminError::invalid(child(names, name), "is given twice: keep one");
     }
     if let Some(name) = quoted_after(text, "unknown field ") {
-        return unknown_field(&inside(echoable(name)), text);
+        return unknown_field(&child(names, name), text);
     }
-    let field = if path == "." { "body" } else { path };
+    let field = if names.is_empty() {
+        "body".to_owned()
+    } else {
+        joined(names)
+    };
     AdminError::invalid(field, problem_without_value(text))
+}
+
+/// The path of a field that was refused by its name. The path may end with that name already.
+fn child(names: &[String], name: &str) -> String {
+    let name = echoable(name).to_owned();
+    if names.last() == Some(&name) {
+        joined(names)
+    } else {
+        joined(&[names, &[name]].concat())
+    }
 }
 
 fn unknown_field(field: &str, text: &str) -> AdminError {
@@ -115,7 +155,10 @@ fn problem_without_value(text: &str) -> String {
     if !repeats_value.iter().any(|start| text.starts_with(start)) {
         return text.to_owned();
     }
-    match text.rsplit_once(", expected ").or_else(|| text.split_once(", expected ")) {
+    match text
+        .rsplit_once(", expected ")
+        .or_else(|| text.split_once(", expected "))
+    {
         Some((_, expected)) => format!("expected {expected}"),
         None => "is not acceptable here".to_owned(),
     }
@@ -124,7 +167,11 @@ fn problem_without_value(text: &str) -> String {
 /// A name that somebody made up is repeated only when it looks like one: it could be a secret in the wrong place.
 fn echoable(name: &str) -> &str {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    if name.len() <= MAX_ECHOED_NAME_LEN && name.bytes().all(plain) { name } else { "(unknown)" }
+    if name.len() <= MAX_ECHOED_NAME_LEN && name.bytes().all(plain) {
+        name
+    } else {
+        "(unknown)"
+    }
 }
 
 fn quoted_after<'a>(text: &'a str, start: &str) -> Option<&'a str> {
@@ -159,14 +206,20 @@ fn read_query<T: DeserializeOwned>(query: &str) -> Answer<T> {
         if let Some(name) = quoted_after(&text, "unknown field ") {
             return unknown_field(echoable(name), &text);
         }
-        AdminError::new(ErrorCode::InvalidInput, "the query parameters cannot be read: check their spelling")
+        AdminError::new(
+            ErrorCode::InvalidInput,
+            "the query parameters cannot be read: check their spelling",
+        )
     })
 }
 
 /// Reads an optional query parameter.
 pub(crate) fn parse_param<T: FromStr>(field: &'static str, text: Option<&str>, expected: &str) -> Answer<Option<T>> {
-    text.map(|text| text.parse().map_err(|_| AdminError::invalid(field, format!("expected {expected}"))))
-        .transpose()
+    text.map(|text| {
+        text.parse()
+            .map_err(|_| AdminError::invalid(field, format!("expected {expected}")))
+    })
+    .transpose()
 }
 
 /// The id in a path that has one. A text that is no id names nothing: 404.
@@ -254,11 +307,20 @@ mod tests {
             (r#"{}"#, "`secret`: is required"),
             (r#"{"secret":["canary"]}"#, "`secret`: expected a string"),
             (r#"{"secret":"a","color":"canary"}"#, "`color`: expected `red`"),
-            (r#"{"secret":"a","color":"canary, expected canary"}"#, "`color`: expected `red`"),
-            (r#"{"secret":"a","inner":[{"flag":"canary"}]}"#, "`inner[0].flag`: expected a boolean"),
+            (
+                r#"{"secret":"a","color":"canary, expected canary"}"#,
+                "`color`: expected `red`",
+            ),
+            (
+                r#"{"secret":"a","inner":[{"flag":"canary"}]}"#,
+                "`inner[0].flag`: expected a boolean",
+            ),
             (r#"{"secret":"a","inner":[{}]}"#, "`inner[0].flag`: is required"),
             (r#"{"secret":"a","secret":"b"}"#, "`secret`: is given twice"),
-            (r#"{"secret":"a","tenant_id":"canary"}"#, "`tenant_id`: is not a field of this request"),
+            (
+                r#"{"secret":"a","tenant_id":"canary"}"#,
+                "`tenant_id`: is not a field of this request",
+            ),
             (r#"{"secret":"a","sk-canary":1}"#, "`(unknown)`: is not a field"),
             (r#"{"secret":"canary""#, "not valid JSON"),
             (r#"{"secret":"canary"} canary"#, "not valid JSON"),

@@ -41,13 +41,19 @@ struct Budget {
 
 impl From<accounts::Budget> for Budget {
     fn from(budget: accounts::Budget) -> Self {
-        Self { limit_usd: Usd(budget.limit), period: budget.period.into() }
+        Self {
+            limit_usd: Usd(budget.limit),
+            period: budget.period.into(),
+        }
     }
 }
 
 impl From<Budget> for accounts::Budget {
     fn from(budget: Budget) -> Self {
-        Self { limit: budget.limit_usd.0, period: budget.period.into() }
+        Self {
+            limit: budget.limit_usd.0,
+            period: budget.period.into(),
+        }
     }
 }
 
@@ -190,14 +196,21 @@ async fn create_key(
     let pepper = &operator.parts().keyring.pepper;
     let (key, plain) = operator_keys::create(&tx, operator.actor(), pepper, tenant.0, settings).await?;
     operator.commit_accounts(tx).await?;
-    Ok(Created(CreatedKey { key: key.into(), secret: plain.expose().to_owned() }))
+    Ok(Created(CreatedKey {
+        key: key.into(),
+        secret: plain.expose().to_owned(),
+    }))
 }
 
 /// One key.
 #[utoipa::path(tag = "keys", params(("key_id" = String, Path)), responses((status = 200, body = Key)))]
 #[get("/keys/{key_id}")]
 async fn get_key(operator: ReadOperator, id: PathId<KeyId>) -> Answer<Json<Key>> {
-    Ok(Json(operator_keys::get(operator.parts().database.readers(), id.0).await?.into()))
+    Ok(Json(
+        operator_keys::get(operator.parts().database.readers(), id.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// Changes a key.
@@ -235,5 +248,10 @@ async fn revoke_key(operator: FullOperator, id: PathId<KeyId>) -> Answer<Json<Ke
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_keys).service(create_key).service(get_key).service(update_key).service(revoke_key);
+    config
+        .service(list_keys)
+        .service(create_key)
+        .service(get_key)
+        .service(update_key)
+        .service(revoke_key);
 }

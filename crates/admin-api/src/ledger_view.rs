@@ -99,7 +99,10 @@ struct Entry {
 
 impl From<TransactionView> for Transaction {
     fn from(view: TransactionView) -> Self {
-        let entry = |entry: EntryView| Entry { account: entry.account, amount_usd: Usd(entry.amount) };
+        let entry = |entry: EntryView| Entry {
+            account: entry.account,
+            amount_usd: Usd(entry.amount),
+        };
         Self {
             seq: view.seq,
             id: view.id,
@@ -119,7 +122,9 @@ impl From<TransactionView> for Transaction {
 async fn get_balance(operator: ReadOperator, tenant: PathId<TenantId>) -> Answer<Json<Balance>> {
     let readers = operator.parts().database.readers();
     let tenant = tenant.0;
-    let balance = reading::balance(readers, tenant).await?.ok_or_else(|| AdminError::not_found("tenant"))?;
+    let balance = reading::balance(readers, tenant)
+        .await?
+        .ok_or_else(|| AdminError::not_found("tenant"))?;
     let lots = reading::operator_lots(readers, tenant).await?;
     Ok(Json(Balance {
         tenant,
@@ -165,5 +170,8 @@ async fn transactions(
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(get_balance).service(list_tenant_transactions).service(list_transactions);
+    config
+        .service(get_balance)
+        .service(list_tenant_transactions)
+        .service(list_transactions);
 }

@@ -59,9 +59,8 @@ pub struct AdminParts {
 
 /// Mounts everything under `/admin/v1`, the OpenAPI document at `/admin/v1/openapi.json` included.
 pub fn configure(parts: Arc<AdminParts>, config: &mut web::ServiceConfig) {
-    let gate = from_fn(move |request: ServiceRequest, next: Next<_>| {
-        access::authenticate(Arc::clone(&parts), request, next)
-    });
+    let gate =
+        from_fn(move |request: ServiceRequest, next: Next<_>| access::authenticate(Arc::clone(&parts), request, next));
     let scope = web::scope(BASE_PATH)
         .app_data(web::PayloadConfig::new(input::MAX_BODY_BYTES))
         .configure(|config| resources(&mut ServiceConfig::new(config)))

@@ -60,15 +60,47 @@ struct ModelFacts {
 
 impl From<ModelDetails> for ModelFacts {
     fn from(details: ModelDetails) -> Self {
-        let ModelDetails { input, output, capabilities, released, deprecated, deprecation_date, notes } = details;
-        Self { input, output, capabilities, released, deprecated, deprecation_date, notes }
+        let ModelDetails {
+            input,
+            output,
+            capabilities,
+            released,
+            deprecated,
+            deprecation_date,
+            notes,
+        } = details;
+        Self {
+            input,
+            output,
+            capabilities,
+            released,
+            deprecated,
+            deprecation_date,
+            notes,
+        }
     }
 }
 
 impl From<ModelFacts> for ModelDetails {
     fn from(facts: ModelFacts) -> Self {
-        let ModelFacts { input, output, capabilities, released, deprecated, deprecation_date, notes } = facts;
-        Self { input, output, capabilities, released, deprecated, deprecation_date, notes }
+        let ModelFacts {
+            input,
+            output,
+            capabilities,
+            released,
+            deprecated,
+            deprecation_date,
+            notes,
+        } = facts;
+        Self {
+            input,
+            output,
+            capabilities,
+            released,
+            deprecated,
+            deprecation_date,
+            notes,
+        }
     }
 }
 
@@ -170,7 +202,11 @@ async fn list_models(operator: ReadOperator, page: Params<PageParams>) -> Answer
 #[utoipa::path(tag = "models", params(("model_id" = String, Path)), responses((status = 200, body = Model)))]
 #[get("/models/{model_id}")]
 async fn get_model(operator: ReadOperator, id: PathId<String>) -> Answer<Json<Model>> {
-    Ok(Json(catalog::get_model(operator.parts().database.readers(), &id.0).await?.into()))
+    Ok(Json(
+        catalog::get_model(operator.parts().database.readers(), &id.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// Adds a model with its aliases.
@@ -200,11 +236,7 @@ async fn create_model(operator: FullOperator, body: Body<NewModelInput>) -> Answ
     responses((status = 200, body = Model))
 )]
 #[patch("/models/{model_id}")]
-async fn update_model(
-    operator: FullOperator,
-    id: PathId<String>,
-    body: Body<ModelUpdateInput>,
-) -> Answer<Json<Model>> {
+async fn update_model(operator: FullOperator, id: PathId<String>, body: Body<ModelUpdateInput>) -> Answer<Json<Model>> {
     let update = UpdateModel {
         name: body.0.name,
         context_window: body.0.context_window,

@@ -133,7 +133,10 @@ async fn list_offers(operator: ReadOperator, params: Params<OfferParams>) -> Ans
     let params = params.0;
     let bounds = page_bounds::<OfferId>(params.cursor.as_deref(), params.limit.as_deref())?;
     let pool = parse_param("pool", params.pool.as_deref(), "the id of a pool, `pool_...`")?;
-    let filter = OfferFilter { model: params.model, pool };
+    let filter = OfferFilter {
+        model: params.model,
+        pool,
+    };
     let readers = operator.parts().database.readers();
     let rows = catalog::list_offers(readers, &filter, bounds.cursor, bounds.rows_to_read().into()).await?;
     Ok(Json(bounds.page(rows, |row| row.id.to_string(), Offer::from)))
@@ -143,7 +146,11 @@ async fn list_offers(operator: ReadOperator, params: Params<OfferParams>) -> Ans
 #[utoipa::path(tag = "offers", params(("offer_id" = String, Path)), responses((status = 200, body = Offer)))]
 #[get("/offers/{offer_id}")]
 async fn get_offer(operator: ReadOperator, id: PathId<OfferId>) -> Answer<Json<Offer>> {
-    Ok(Json(catalog::get_offer(operator.parts().database.readers(), id.0).await?.into()))
+    Ok(Json(
+        catalog::get_offer(operator.parts().database.readers(), id.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// Adds an offer and publishes its price.
@@ -178,8 +185,18 @@ async fn update_offer(
     id: PathId<OfferId>,
     body: Body<OfferUpdateInput>,
 ) -> Answer<Json<Offer>> {
-    let OfferUpdateInput { upstream_model_id, priority, weight, enabled } = body.0;
-    let update = UpdateOffer { upstream_model_id, priority, weight, enabled };
+    let OfferUpdateInput {
+        upstream_model_id,
+        priority,
+        weight,
+        enabled,
+    } = body.0;
+    let update = UpdateOffer {
+        upstream_model_id,
+        priority,
+        weight,
+        enabled,
+    };
     let tx = operator.begin().await?;
     let view = catalog::update_offer(&tx, operator.actor(), id.0, update).await?;
     operator.commit_catalog(tx).await?;
@@ -187,5 +204,9 @@ async fn update_offer(
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_offers).service(create_offer).service(get_offer).service(update_offer);
+    config
+        .service(list_offers)
+        .service(create_offer)
+        .service(get_offer)
+        .service(update_offer);
 }

@@ -103,7 +103,10 @@ async fn create_operator_token(
     let pepper = &operator.parts().keyring.pepper;
     let (token, plain) = operator_tokens::create(&tx, operator.actor(), pepper, &name, role.into()).await?;
     operator.commit_operators(tx).await?;
-    Ok(Created(CreatedOperatorToken { token: token.into(), secret: plain.expose().to_owned() }))
+    Ok(Created(CreatedOperatorToken {
+        token: token.into(),
+        secret: plain.expose().to_owned(),
+    }))
 }
 
 /// Takes an operator token back for good. Doing it again changes nothing.
@@ -121,5 +124,8 @@ async fn revoke_operator_token(operator: FullOperator, id: PathId<OperatorTokenI
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_operator_tokens).service(create_operator_token).service(revoke_operator_token);
+    config
+        .service(list_operator_tokens)
+        .service(create_operator_token)
+        .service(revoke_operator_token);
 }

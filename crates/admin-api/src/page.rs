@@ -83,7 +83,10 @@ impl<C> Bounds<C> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(cursor_of);
-        Page { data: rows.into_iter().map(show).collect(), next_cursor }
+        Page {
+            data: rows.into_iter().map(show).collect(),
+            next_cursor,
+        }
     }
 }
 

@@ -85,16 +85,33 @@ async fn list_pools(operator: ReadOperator, page: Params<PageParams>) -> Answer<
 #[utoipa::path(tag = "pools", params(("pool_id" = String, Path)), responses((status = 200, body = Pool)))]
 #[get("/pools/{pool_id}")]
 async fn get_pool(operator: ReadOperator, id: PathId<PoolId>) -> Answer<Json<Pool>> {
-    Ok(Json(catalog::get_pool(operator.parts().database.readers(), id.0).await?.into()))
+    Ok(Json(
+        catalog::get_pool(operator.parts().database.readers(), id.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// Adds a pool and publishes its multiplier.
 #[utoipa::path(tag = "pools", request_body = NewPoolInput, responses((status = 201, body = Pool)))]
 #[post("/pools")]
 async fn create_pool(operator: FullOperator, body: Body<NewPoolInput>) -> Answer<Created<Pool>> {
-    let NewPoolInput { provider, name, multiplier } = body.0;
+    let NewPoolInput {
+        provider,
+        name,
+        multiplier,
+    } = body.0;
     let tx = operator.begin().await?;
-    let view = catalog::create_pool(&tx, operator.actor(), NewPool { provider, name, multiplier }).await?;
+    let view = catalog::create_pool(
+        &tx,
+        operator.actor(),
+        NewPool {
+            provider,
+            name,
+            multiplier,
+        },
+    )
+    .await?;
     operator.commit_catalog(tx).await?;
     Ok(Created(view.into()))
 }
@@ -116,5 +133,9 @@ async fn update_pool(operator: FullOperator, id: PathId<PoolId>, body: Body<Pool
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_pools).service(create_pool).service(get_pool).service(update_pool);
+    config
+        .service(list_pools)
+        .service(create_pool)
+        .service(get_pool)
+        .service(update_pool);
 }

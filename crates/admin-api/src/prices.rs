@@ -80,7 +80,11 @@ impl From<PriceVersionView> for PriceVersion {
 
 impl From<PriceItemView> for PriceItem {
     fn from(view: PriceItemView) -> Self {
-        Self { kind: view.kind.into(), subject: view.subject, value: view.value }
+        Self {
+            kind: view.kind.into(),
+            subject: view.subject,
+            value: view.value,
+        }
     }
 }
 
@@ -95,7 +99,7 @@ enum PriceChangeInput {
         offer: OfferId,
         /// The catalog's form: USD per 1,000,000 tokens as decimal strings.
         #[schema(value_type = Object)]
-        price: PriceEntry,
+        price: Arc<PriceEntry>,
     },
     /// The multiplier of a pool.
     PoolMultiplier {
@@ -133,13 +137,21 @@ enum PriceChangeInput {
 impl From<PriceChangeInput> for PriceChange {
     fn from(input: PriceChangeInput) -> Self {
         match input {
-            PriceChangeInput::OfferPrice { offer, price } => Self::OfferPrice { offer, price: Arc::new(price) },
+            PriceChangeInput::OfferPrice { offer, price } => Self::OfferPrice { offer, price },
             PriceChangeInput::PoolMultiplier { pool, multiplier } => Self::PoolMultiplier { pool, multiplier },
-            PriceChangeInput::ModelMultiplier { pool, model, multiplier } => {
-                Self::ModelMultiplier { pool, model, multiplier }
-            }
+            PriceChangeInput::ModelMultiplier {
+                pool,
+                model,
+                multiplier,
+            } => Self::ModelMultiplier {
+                pool,
+                model,
+                multiplier,
+            },
             PriceChangeInput::TierMultiplier { tier, multiplier } => Self::TierMultiplier { tier, multiplier },
-            PriceChangeInput::PromotionMultiplier { pool, multiplier } => Self::PromotionMultiplier { pool, multiplier },
+            PriceChangeInput::PromotionMultiplier { pool, multiplier } => {
+                Self::PromotionMultiplier { pool, multiplier }
+            }
         }
     }
 }
@@ -202,7 +214,11 @@ struct PriceBook {
 #[utoipa::path(tag = "prices", request_body = NewPriceVersionInput, responses((status = 201, body = PriceVersion)))]
 #[post("/price-versions")]
 async fn publish_prices(operator: FullOperator, body: Body<NewPriceVersionInput>) -> Answer<Created<PriceVersion>> {
-    let NewPriceVersionInput { note, effective_at, changes } = body.0;
+    let NewPriceVersionInput {
+        note,
+        effective_at,
+        changes,
+    } = body.0;
     let changes = changes.into_iter().map(PriceChange::from).collect();
     let tx = operator.begin().await?;
     let view = catalog::publish(&tx, operator.actor(), &note, effective_at.map(|at| at.0), changes).await?;
@@ -217,23 +233,28 @@ async fn list_price_versions(operator: ReadOperator, page: Params<PageParams>) -
     let bounds = page.0.bounds::<i64>()?;
     let readers = operator.parts().database.readers();
     let rows = catalog::list_price_versions(readers, bounds.cursor, bounds.rows_to_read().into()).await?;
-    Ok(Json(bounds.page(rows, |row| row.version.to_string(), PriceVersion::from)))
+    Ok(Json(bounds.page(
+        rows,
+        |row| row.version.to_string(),
+        PriceVersion::from,
+    )))
 }
 
 /// One version.
 #[utoipa::path(tag = "prices", params(("version" = i64, Path)), responses((status = 200, body = PriceVersion)))]
 #[get("/price-versions/{version}")]
 async fn get_price_version(operator: ReadOperator, version: PathId<i64>) -> Answer<Json<PriceVersion>> {
-    Ok(Json(catalog::get_price_version(operator.parts().database.readers(), version.0).await?.into()))
+    Ok(Json(
+        catalog::get_price_version(operator.parts().database.readers(), version.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// What was ever published about one subject, newest first. Each version shows only its line about the subject.
 #[utoipa::path(tag = "prices", params(HistoryParams), responses((status = 200, body = Page<PriceVersion>)))]
 #[get("/price-history")]
-async fn list_price_history(
-    operator: ReadOperator,
-    params: Params<HistoryParams>,
-) -> Answer<Json<Page<PriceVersion>>> {
+async fn list_price_history(operator: ReadOperator, params: Params<HistoryParams>) -> Answer<Json<Page<PriceVersion>>> {
     let params = params.0;
     let bounds = page_bounds::<i64>(params.cursor.as_deref(), params.limit.as_deref())?;
     let kind = PriceKind::deserialize(serde_json::Value::from(params.kind)).map_err(|_| {
@@ -245,7 +266,11 @@ async fn list_price_history(
     let readers = operator.parts().database.readers();
     let limit = bounds.rows_to_read().into();
     let rows = catalog::price_history(readers, kind.into(), &params.subject, bounds.cursor, limit).await?;
-    Ok(Json(bounds.page(rows, |row| row.version.to_string(), PriceVersion::from)))
+    Ok(Json(bounds.page(
+        rows,
+        |row| row.version.to_string(),
+        PriceVersion::from,
+    )))
 }
 
 /// Every price and multiplier in effect at an instant, past, present or announced.
@@ -261,23 +286,50 @@ async fn get_price_book(operator: ReadOperator, params: Params<PriceBookParams>)
     let view = catalog::price_at(database.readers(), at).await?;
     let mut items = Vec::new();
     for line in view.offers {
-        items.push(item(PriceKind::OfferPrice, line.offer.to_string(), serde_json::to_value(&*line.price)));
+        items.push(item(
+            PriceKind::OfferPrice,
+            line.offer.to_string(),
+            serde_json::to_value(&*line.price),
+        ));
     }
     for line in view.pools {
-        items.push(item(PriceKind::PoolMultiplier, line.pool.to_string(), serde_json::to_value(line.multiplier)));
+        items.push(item(
+            PriceKind::PoolMultiplier,
+            line.pool.to_string(),
+            serde_json::to_value(line.multiplier),
+        ));
     }
     for line in view.overrides {
         let subject = format!("{}|{}", line.pool, line.model);
-        items.push(item(PriceKind::ModelMultiplier, subject, serde_json::to_value(line.multiplier)));
+        items.push(item(
+            PriceKind::ModelMultiplier,
+            subject,
+            serde_json::to_value(line.multiplier),
+        ));
     }
     for line in view.tiers {
-        items.push(item(PriceKind::TierMultiplier, line.tier, serde_json::to_value(line.multiplier)));
+        items.push(item(
+            PriceKind::TierMultiplier,
+            line.tier,
+            serde_json::to_value(line.multiplier),
+        ));
     }
     for line in view.promotions {
-        items.push(item(PriceKind::PromotionMultiplier, line.pool.to_string(), serde_json::to_value(line.multiplier)));
+        items.push(item(
+            PriceKind::PromotionMultiplier,
+            line.pool.to_string(),
+            serde_json::to_value(line.multiplier),
+        ));
     }
-    let items = items.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| AdminError::internal(&error))?;
-    Ok(Json(PriceBook { version: view.version, effective_at: view.effective_at.map(Instant), items }))
+    let items = items
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| AdminError::internal(&error))?;
+    Ok(Json(PriceBook {
+        version: view.version,
+        effective_at: view.effective_at.map(Instant),
+        items,
+    }))
 }
 
 fn item(
@@ -285,7 +337,11 @@ fn item(
     subject: String,
     value: Result<serde_json::Value, serde_json::Error>,
 ) -> Result<PriceItem, serde_json::Error> {
-    Ok(PriceItem { kind, subject, value: value? })
+    Ok(PriceItem {
+        kind,
+        subject,
+        value: value?,
+    })
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {

@@ -112,7 +112,11 @@ async fn list_providers(operator: ReadOperator, page: Params<PageParams>) -> Ans
 #[utoipa::path(tag = "providers", params(("provider_id" = String, Path)), responses((status = 200, body = Provider)))]
 #[get("/providers/{provider_id}")]
 async fn get_provider(operator: ReadOperator, id: PathId<ProviderId>) -> Answer<Json<Provider>> {
-    Ok(Json(catalog::get_provider(operator.parts().database.readers(), id.0).await?.into()))
+    Ok(Json(
+        catalog::get_provider(operator.parts().database.readers(), id.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// Adds a provider.
@@ -159,5 +163,9 @@ async fn update_provider(
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_providers).service(create_provider).service(get_provider).service(update_provider);
+    config
+        .service(list_providers)
+        .service(create_provider)
+        .service(get_provider)
+        .service(update_provider);
 }

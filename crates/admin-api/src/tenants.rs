@@ -77,7 +77,11 @@ async fn list_tenants(operator: ReadOperator, page: Params<PageParams>) -> Answe
 #[utoipa::path(tag = "tenants", params(("tenant_id" = String, Path)), responses((status = 200, body = Tenant)))]
 #[get("/tenants/{tenant_id}")]
 async fn get_tenant(operator: ReadOperator, id: PathId<TenantId>) -> Answer<Json<Tenant>> {
-    Ok(Json(operator_tenants::get(operator.parts().database.readers(), id.0).await?.into()))
+    Ok(Json(
+        operator_tenants::get(operator.parts().database.readers(), id.0)
+            .await?
+            .into(),
+    ))
 }
 
 /// Creates a tenant and opens its account.
@@ -113,5 +117,9 @@ async fn update_tenant(
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
-    config.service(list_tenants).service(create_tenant).service(get_tenant).service(update_tenant);
+    config
+        .service(list_tenants)
+        .service(create_tenant)
+        .service(get_tenant)
+        .service(update_tenant);
 }

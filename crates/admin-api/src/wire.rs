@@ -84,7 +84,10 @@ mod tests {
         let read = |json: &str| serde_json::from_str::<Patch>(json).map(|patch| patch.at);
         assert_eq!(read("{}").unwrap(), None);
         assert_eq!(read(r#"{"at":null}"#).unwrap(), Some(None));
-        assert_eq!(read(r#"{"at":"1970-01-01T00:00:01Z"}"#).unwrap(), Some(Some(Instant(UnixMs(1_000)))));
+        assert_eq!(
+            read(r#"{"at":"1970-01-01T00:00:01Z"}"#).unwrap(),
+            Some(Some(Instant(UnixMs(1_000))))
+        );
         assert!(read(r#"{"at":1000}"#).is_err());
         assert!(read(r#"{"at":"yesterday"}"#).is_err());
     }
@@ -92,6 +95,9 @@ mod tests {
     #[test]
     fn money_and_instants_are_text() {
         assert_eq!(serde_json::to_string(&Usd(Amount::from_usd(5))).unwrap(), r#""5.00""#);
-        assert_eq!(serde_json::to_string(&Instant(UnixMs(0))).unwrap(), r#""1970-01-01T00:00:00Z""#);
+        assert_eq!(
+            serde_json::to_string(&Instant(UnixMs(0))).unwrap(),
+            r#""1970-01-01T00:00:00Z""#
+        );
     }
 }

@@ -5,6 +5,7 @@
 //! [`rules`], free of IO. It knows nothing of HTTP, models or prices.
 
 pub mod batch;
+mod charge_rows;
 pub mod chart;
 mod clock;
 mod error;

@@ -9,6 +9,7 @@ use crate::{
     LedgerError,
     chart::{Account, LotKind},
     posting::{Posting, Transaction, transaction_id},
+    rules::Balance,
     sql_store::write_transactions,
 };
 
@@ -87,14 +88,16 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     if grant.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount("the amount of a grant must be more than 0"));
     }
-    let (available, debt) = lock_balance(tx, grant.tenant).await?;
+    let balance = lock_balance(tx, grant.tenant).await?;
     let paid_debt = match grant.kind {
-        GrantKind::Payment => debt.min(grant.amount),
+        GrantKind::Payment => balance.debt.min(grant.amount),
         GrantKind::Promotion | GrantKind::Goodwill => Amount::ZERO,
     };
     let credit = grant.amount.less(paid_debt);
+    let available = balance.available.checked_add(credit);
     let available = available
-        .checked_add(credit)
+        // what is held comes back: the two together must fit as well
+        .filter(|available| available.checked_add(balance.held).is_some())
         .ok_or(LedgerError::InvalidAmount("the balance would exceed the largest amount"))?;
     let lot = (!credit.is_zero()).then(LotId::generate);
     write_posting(tx, actor, grant, lot, credit, paid_debt).await?;
@@ -109,17 +112,18 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     Ok(Granted { lot, paid_debt, available })
 }
 
-async fn lock_balance(tx: &Tx, tenant: TenantId) -> Result<(Amount, Amount), StoreError> {
+async fn lock_balance(tx: &Tx, tenant: TenantId) -> Result<Balance, StoreError> {
     let sql = match tx.backend() {
-        Backend::Postgres => "SELECT available, debt FROM acct WHERE tenant_id = $1 FOR UPDATE",
-        Backend::Sqlite => "SELECT available, debt FROM acct WHERE tenant_id = $1",
+        Backend::Postgres => "SELECT available, held, debt FROM acct WHERE tenant_id = $1 FOR UPDATE",
+        Backend::Sqlite => "SELECT available, held, debt FROM acct WHERE tenant_id = $1",
     };
     let rows = tx.query(sql, vec![tenant.as_uuid().into()]).await?;
     let row = rows.first().ok_or(StoreError::MissingReference)?;
-    Ok((
-        Amount::from_nanos(row.try_get("", "available")?),
-        Amount::from_nanos(row.try_get("", "debt")?),
-    ))
+    Ok(Balance {
+        available: Amount::from_nanos(row.try_get("", "available")?),
+        held: Amount::from_nanos(row.try_get("", "held")?),
+        debt: Amount::from_nanos(row.try_get("", "debt")?),
+    })
 }
 
 async fn write_posting(

@@ -27,7 +27,7 @@ pub enum Reply {
     /// Nobody: an end is never waited for on the request path.
     Nobody,
     /// A caller that wants to know that the end is durable.
-    Durable(oneshot::Sender<()>),
+    Durable(oneshot::Sender<Result<(), LedgerError>>),
 }
 
 /// The sending side, shared by all requests of a node.
@@ -38,12 +38,32 @@ pub struct Queue {
     capacity: u32,
 }
 
+/// The sending side as the writer has it: when everybody else has left, the queue is closed.
+pub struct WeakQueue {
+    sender: mpsc::WeakUnboundedSender<Queued>,
+    places: Arc<Semaphore>,
+    capacity: u32,
+}
+
+impl WeakQueue {
+    /// The queue, if anybody is left to use it.
+    pub fn upgrade(&self) -> Option<Queue> {
+        let sender = self.sender.upgrade()?;
+        Some(Queue { sender, places: Arc::clone(&self.places), capacity: self.capacity })
+    }
+}
+
 impl Queue {
     /// A queue with room for `capacity` items; the receiving side belongs to the writer.
     pub fn new(capacity: u32) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity as usize));
         (Self { sender, places, capacity }, receiver)
+    }
+
+    /// The writer's own handle, which does not keep the queue open.
+    pub fn downgrade(&self) -> WeakQueue {
+        WeakQueue { sender: self.sender.downgrade(), places: Arc::clone(&self.places), capacity: self.capacity }
     }
 
     /// Queues a hold; the answer comes when its batch has committed.
@@ -70,7 +90,10 @@ impl Queue {
     }
 
     /// Queues an end that has no hold of this process (recovery), and answers when it is durable.
-    pub async fn push_recovered(&self, closing: Closing) -> Result<oneshot::Receiver<()>, LedgerError> {
+    pub async fn push_recovered(
+        &self,
+        closing: Closing,
+    ) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
         let place = Arc::clone(&self.places)
             .acquire_owned()
             .await

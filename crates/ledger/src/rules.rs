@@ -9,10 +9,9 @@ use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs};
 use uuid::Uuid;
 
 use crate::{
+    charge_rows::{closed_row, open_hold, orphan_row, refused_row},
     chart::{Account, LotKind, Loss},
-    items::{
-        BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal,
-    },
+    items::{BudgetKey, ChargeRow, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
     posting::{Posting, Transaction, transaction_id},
 };
 
@@ -60,6 +59,12 @@ pub enum BrokenBook {
     /// Reserved credit is not covered by lots.
     #[error("the lots of {0} do not cover its holds")]
     LotsDoNotCover(TenantId),
+    /// A balance or a budget would fall below zero.
+    #[error("a balance or a budget of {0} would fall below zero")]
+    BelowZero(TenantId),
+    /// An amount that reserves or costs something is negative.
+    #[error("an amount of {0} is negative")]
+    NegativeAmount(RequestId),
 }
 
 /// The rows that a batch touches, and what it does to them.
@@ -153,8 +158,11 @@ impl Book {
     /// budget; all or none.
     ///
     /// # Errors
-    /// [`BrokenBook`] when a sum does not fit.
+    /// [`BrokenBook`] when a sum does not fit or an amount is negative.
     pub fn place_hold(&mut self, request: &HoldRequest) -> Result<HoldOutcome, BrokenBook> {
+        if request.amount.is_negative() || request.provider_estimate.is_negative() {
+            return Err(BrokenBook::NegativeAmount(request.request));
+        }
         if self.holds.contains_key(&request.request) || self.charges.contains_key(&request.request) {
             return Ok(HoldOutcome::Duplicate);
         }
@@ -164,7 +172,7 @@ impl Book {
         }
         let overflow = || BrokenBook::Overflow(request.tenant.to_string());
         let balance = self.balances.entry(request.tenant).or_default();
-        balance.available = balance.available.checked_sub(request.amount).ok_or_else(overflow)?;
+        balance.available = taken(balance.available, request.amount, request.tenant)?;
         balance.held = balance.held.checked_add(request.amount).ok_or_else(overflow)?;
         self.changes.balances.insert(request.tenant);
         for claim in &request.budgets {
@@ -179,7 +187,8 @@ impl Book {
         Ok(HoldOutcome::Held)
     }
 
-    fn refusal(&self, request: &HoldRequest) -> Option<Refusal> {
+    /// Why the hold cannot be placed now, if it cannot.
+    pub fn refusal(&self, request: &HoldRequest) -> Option<Refusal> {
         let balance = self.balances.get(&request.tenant).copied().unwrap_or_default();
         if !balance.debt.is_zero() {
             return Some(Refusal::Debt { debt: balance.debt });
@@ -198,8 +207,11 @@ impl Book {
     /// row wins; a later one moves no customer's credit.
     ///
     /// # Errors
-    /// [`BrokenBook`] when a sum does not fit or lots do not cover what was reserved.
+    /// [`BrokenBook`] when a sum does not fit, an amount is negative or lots do not cover what was reserved.
     pub fn close(&mut self, batch: &BatchName, closing: &Closing) -> Result<(), BrokenBook> {
+        if is_negative(closing) {
+            return Err(BrokenBook::NegativeAmount(closing.request));
+        }
         if let Some(existing) = self.charges.get(&closing.request) {
             let booked = existing.provider_cost.checked_add(existing.unbilled);
             self.book_late_cost(closing, booked.unwrap_or(Amount::MAX));
@@ -248,7 +260,7 @@ impl Book {
     fn end_reservation(&mut self, hold: &OpenHold, charged: Amount) -> Result<(), BrokenBook> {
         let overflow = || BrokenBook::Overflow(hold.tenant.to_string());
         let balance = self.balances.entry(hold.tenant).or_default();
-        balance.held = balance.held.checked_sub(hold.amount).ok_or_else(overflow)?;
+        balance.held = taken(balance.held, hold.amount, hold.tenant)?;
         balance.available = balance
             .available
             .checked_add(hold.amount.less(charged))
@@ -256,7 +268,7 @@ impl Book {
         self.changes.balances.insert(hold.tenant);
         for key in &hold.budgets {
             let budget = self.budgets.entry(*key).or_default();
-            budget.held = budget.held.checked_sub(hold.amount).ok_or_else(overflow)?;
+            budget.held = taken(budget.held, hold.amount, hold.tenant)?;
             budget.used = budget.used.checked_add(charged).ok_or_else(overflow)?;
             self.changes.budgets.insert(*key);
         }
@@ -323,6 +335,22 @@ impl Book {
     }
 }
 
+/// What is left after taking a part; a store must never be asked to write less than nothing.
+fn taken(whole: Amount, part: Amount, tenant: TenantId) -> Result<Amount, BrokenBook> {
+    whole
+        .checked_sub(part)
+        .filter(|left| !left.is_negative())
+        .ok_or(BrokenBook::BelowZero(tenant))
+}
+
+fn is_negative(closing: &Closing) -> bool {
+    let charge = match &closing.end {
+        End::Settle(settled) => settled.amount(),
+        End::Void => Amount::ZERO,
+    };
+    charge.is_negative() || closing_costs(closing).any(|cost| cost.amount.is_negative())
+}
+
 fn closing_costs(closing: &Closing) -> impl Iterator<Item = &ProviderCost> {
     let settled = match &closing.end {
         End::Settle(settled) => Some(settled.provider_cost()),
@@ -336,78 +364,3 @@ fn spending_order(lot: &Lot) -> (bool, i64, LotId) {
     let is_paid = lot.kind == LotKind::Paid;
     (is_paid, lot.expires_at.map_or(i64::MAX, |at| at.0), lot.id)
 }
-
-fn open_hold(request: &HoldRequest) -> OpenHold {
-    OpenHold {
-        request: request.request,
-        tenant: request.tenant,
-        key: request.key,
-        amount: request.amount,
-        budgets: request.budgets.iter().map(|claim| claim.key).collect(),
-        price_version: request.price_version,
-        provider: request.provider.clone(),
-        provider_estimate: request.provider_estimate,
-    }
-}
-
-fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> ChargeRow {
-    let (state, wanted, provider_cost) = match &closing.end {
-        End::Settle(settled) => (ChargeState::Settled, settled.amount(), settled.provider_cost().amount),
-        End::Void => (ChargeState::Voided, Amount::ZERO, Amount::ZERO),
-    };
-    let amount = wanted.min(hold.amount);
-    let overrun = wanted.less(amount);
-    ChargeRow {
-        request: closing.request,
-        tenant: hold.tenant,
-        key: hold.key,
-        state,
-        reason: closing.reason,
-        held: hold.amount,
-        amount,
-        overrun,
-        provider_cost,
-        unbilled: sum_of(&closing.unbilled),
-        price_version: hold.price_version,
-        transaction: (!wanted.is_zero()).then(|| batch.usage_id(hold.tenant)),
-    }
-}
-
-fn refused_row(request: &HoldRequest, refusal: &Refusal) -> ChargeRow {
-    ChargeRow {
-        request: request.request,
-        tenant: request.tenant,
-        key: request.key,
-        state: ChargeState::Refused,
-        reason: refusal.reason(),
-        held: Amount::ZERO,
-        amount: Amount::ZERO,
-        overrun: Amount::ZERO,
-        provider_cost: Amount::ZERO,
-        unbilled: Amount::ZERO,
-        price_version: request.price_version,
-        transaction: None,
-    }
-}
-
-fn orphan_row(closing: &Closing) -> ChargeRow {
-    ChargeRow {
-        request: closing.request,
-        tenant: closing.tenant,
-        key: closing.key,
-        state: ChargeState::Voided,
-        reason: closing.reason,
-        held: Amount::ZERO,
-        amount: Amount::ZERO,
-        overrun: Amount::ZERO,
-        provider_cost: Amount::ZERO,
-        unbilled: Amount::ZERO,
-        price_version: 0,
-        transaction: None,
-    }
-}
-
-fn sum_of(costs: &[ProviderCost]) -> Amount {
-    Amount::checked_sum(costs.iter().map(|cost| cost.amount)).unwrap_or(Amount::MAX)
-}
-

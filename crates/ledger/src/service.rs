@@ -70,7 +70,7 @@ impl Ledger {
         let health = Arc::new(Health::default());
         let writer = Writer {
             store: Arc::new(SqlBatchStore::new(database.clone(), rider)),
-            queue: queue.clone(),
+            queue: queue.downgrade(),
             received,
             last: before_first_batch(node.id.as_uuid(), node.boot),
             view: Arc::clone(&view),
@@ -89,8 +89,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Refused`] with what is affordable; [`LedgerError::Overloaded`] and
-    /// [`LedgerError::Unavailable`] when the database does not keep up.
+    /// [`LedgerError::Unavailable`] when the database does not keep up; [`LedgerError::InvalidAmount`] for less than
+    /// nothing.
     pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
+        if request.amount.is_negative() || request.provider_estimate.is_negative() {
+            return Err(LedgerError::InvalidAmount("a hold must not be negative"));
+        }
         if self.health.is_stalled() {
             return Err(LedgerError::Unavailable);
         }

@@ -11,20 +11,24 @@ use crate::{
     error::LedgerError,
     health::Health,
     hold::Hold,
-    queue::{Queue, Queued, Reply},
+    queue::{Queued, Reply, WeakQueue},
     rules::{BatchName, HoldOutcome},
     view::BalanceView,
 };
 
 /// The most items in one transaction.
 const MAX_BATCH_ITEMS: usize = 500;
+/// Room that is always left for what has just arrived, however much waits for tenants that are locked.
+const MIN_FRESH_ITEMS: usize = 100;
+/// A database that says nothing for so long is taken for away: the batch is sent again on another connection.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that the writer works with.
 pub struct Writer {
     pub store: Arc<dyn BatchStore>,
-    pub queue: Queue,
+    pub queue: WeakQueue,
     pub received: mpsc::UnboundedReceiver<Queued>,
     /// The number of the next batch is one more.
     pub last: BatchName,
@@ -52,7 +56,8 @@ impl Writer {
             if waiting.is_empty() && self.received.recv_many(&mut waiting, MAX_BATCH_ITEMS).await == 0 {
                 return WriterEnd::Closed;
             }
-            while waiting.len() < MAX_BATCH_ITEMS
+            let limit = MAX_BATCH_ITEMS.max(waiting.len() + MIN_FRESH_ITEMS);
+            while waiting.len() < limit
                 && let Ok(queued) = self.received.try_recv()
             {
                 waiting.push(queued);
@@ -79,22 +84,34 @@ impl Writer {
                 self.learn(&committed);
                 Ok(self.answer_all(queued, committed.outcomes))
             }
-            Err(error) if error.is_data_error() && queued.len() > 1 => self.commit_singly(queued).await,
-            Err(error) if error.is_data_error() => {
-                reject(queued, &error);
-                Ok(Vec::new())
-            }
+            Err(error) if error.is_data_error() => self.commit_without_culprit(queued, &error).await,
             Err(error) => Err(error),
         }
     }
 
-    /// One item of the batch cannot be written: all others must not suffer for it.
-    async fn commit_singly(&mut self, queued: Vec<Queued>) -> Result<Vec<Queued>, StoreError> {
-        let mut deferred = Vec::new();
-        for one in queued {
-            deferred.extend(Box::pin(self.commit(vec![one])).await?);
+    /// One item of the batch cannot be written: all others must not suffer for it. Halves of the batch are tried, in
+    /// order, until the item stands alone.
+    async fn commit_without_culprit(
+        &mut self,
+        mut queued: Vec<Queued>,
+        error: &StoreError,
+    ) -> Result<Vec<Queued>, StoreError> {
+        if queued.len() > 1 {
+            let second = queued.split_off(queued.len() / 2);
+            let mut deferred = Box::pin(self.commit(queued)).await?;
+            deferred.extend(Box::pin(self.commit(second)).await?);
+            return Ok(deferred);
         }
-        Ok(deferred)
+        if let Some(Queued { item: Item::Close(closing), .. }) = queued.first_mut()
+            && closing.record.take().is_some()
+        {
+            // money goes before the log: a record that cannot be kept must not keep a charge from being made
+            metrics::counter!("truerelay_ledger_records_lost_total").increment(1);
+            tracing::error!(%error, request = %closing.request, "an end is written without its request-log record");
+            return Box::pin(self.commit(queued)).await;
+        }
+        reject(queued, error);
+        Ok(Vec::new())
     }
 
     /// Sends the same batch until its outcome is known. Only a data error or a store that cannot be trusted any
@@ -103,9 +120,10 @@ impl Writer {
         let mut pause = FIRST_RETRY;
         let mut locking = Locking::Wait;
         loop {
-            let error = match self.store.apply(batch, locking).await {
-                Ok(committed) => return Ok(committed),
-                Err(error) => error,
+            let error = match tokio::time::timeout(APPLY_TIMEOUT, self.store.apply(batch, locking)).await {
+                Ok(Ok(committed)) => return Ok(committed),
+                Ok(Err(error)) => error,
+                Err(_) => StoreError::Busy,
             };
             if error.is_data_error() || is_fatal(&error) {
                 return Err(error);
@@ -147,15 +165,17 @@ impl Writer {
         drop(place);
         match (reply, item, outcome) {
             (Reply::Hold { answer, end_place }, Item::Hold(request), ItemOutcome::Hold(outcome)) => {
+                // without a queue nobody is left who could wait for the answer: the next boot closes the hold
+                let Some(queue) = self.queue.upgrade() else { return };
                 let result = match outcome {
-                    HoldOutcome::Held => Ok(Hold::new(&request, end_place, self.queue.clone())),
+                    HoldOutcome::Held => Ok(Hold::new(&request, end_place, queue)),
                     HoldOutcome::Refused(refusal) => Err(LedgerError::Refused(refusal)),
                     HoldOutcome::Duplicate => Err(LedgerError::Duplicate),
                 };
                 // a caller that has left drops the hold, which voids it
                 drop(answer.send(result));
             }
-            (Reply::Durable(answer), ..) => drop(answer.send(())),
+            (Reply::Durable(answer), ..) => drop(answer.send(Ok(()))),
             _ => {}
         }
     }
@@ -166,8 +186,10 @@ fn reject(queued: Vec<Queued>, error: &StoreError) {
     for Queued { item, reply, .. } in queued {
         metrics::counter!("truerelay_ledger_items_rejected_total").increment(1);
         tracing::error!(%error, request = %item.request(), "the ledger cannot write an item");
-        if let Reply::Hold { answer, .. } = reply {
-            drop(answer.send(Err(LedgerError::Rejected)));
+        match reply {
+            Reply::Hold { answer, .. } => drop(answer.send(Err(LedgerError::Rejected))),
+            Reply::Durable(answer) => drop(answer.send(Err(LedgerError::Rejected))),
+            Reply::Nobody => {}
         }
     }
 }

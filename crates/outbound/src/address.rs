@@ -23,19 +23,17 @@ const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Ipv4Net {
 
 const fn v6(head: [u16; 4], tail: [u16; 4], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(
-        Ipv6Addr::new(
-            head[0], head[1], head[2], head[3], tail[0], tail[1], tail[2], tail[3],
-        ),
+        Ipv6Addr::new(head[0], head[1], head[2], head[3], tail[0], tail[1], tail[2], tail[3]),
         prefix,
     )
 }
 
 /// Metadata services that live inside otherwise ordinary ranges; looked at before everything else.
 const METADATA_V4: [Ipv4Net; 4] = [
-    v4(169, 254, 0, 0, 16), // AWS, Google, Azure, Oracle, and all of link-local
+    v4(169, 254, 0, 0, 16),     // AWS, Google, Azure, Oracle, and all of link-local
     v4(100, 100, 100, 200, 32), // Alibaba
-    v4(168, 63, 129, 16, 32), // Azure's host agent
-    v4(192, 0, 0, 192, 32), // Oracle, old
+    v4(168, 63, 129, 16, 32),   // Azure's host agent
+    v4(192, 0, 0, 192, 32),     // Oracle, old
 ];
 
 const METADATA_V6: [Ipv6Net; 2] = [

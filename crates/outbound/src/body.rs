@@ -40,13 +40,10 @@ impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = OutboundError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
-        Pin::new(&mut self.0).poll_frame(cx).map(|frame| {
-            frame.map(|result| result.map_err(|error| OutboundError::from_body(&error)))
-        })
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OutboundError>>> {
+        Pin::new(&mut self.0)
+            .poll_frame(cx)
+            .map(|frame| frame.map(|result| result.map_err(|error| OutboundError::from_body(&error))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -35,10 +35,7 @@ impl UpstreamClient {
     }
 
     /// A client on a resolver of the caller's; the guard judges its answers like any other.
-    pub fn with_resolver(
-        settings: &OutboundSettings,
-        resolver: Arc<dyn Resolve>,
-    ) -> Result<Self, OutboundError> {
+    pub fn with_resolver(settings: &OutboundSettings, resolver: Arc<dyn Resolve>) -> Result<Self, OutboundError> {
         let settings = Arc::new(settings.clone());
         let build = |policy| build_client(policy, Arc::clone(&settings), Arc::clone(&resolver));
         Ok(Self {

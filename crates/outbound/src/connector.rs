@@ -48,11 +48,7 @@ pub(crate) struct GuardedConnector {
 }
 
 impl GuardedConnector {
-    pub(crate) fn new(
-        policy: AddressPolicy,
-        settings: Arc<OutboundSettings>,
-        resolver: Arc<dyn Resolve>,
-    ) -> Self {
+    pub(crate) fn new(policy: AddressPolicy, settings: Arc<OutboundSettings>, resolver: Arc<dyn Resolve>) -> Self {
         Self {
             policy,
             settings,
@@ -71,9 +67,7 @@ impl GuardedConnector {
                     .map_err(|error| ConnectFailure::Resolve(format!("{host}: {error}")))?;
                 judge_answer(&addresses, self.policy)?;
                 // The answer decides where to, never on which port.
-                addresses
-                    .iter_mut()
-                    .for_each(|address| address.set_port(port));
+                addresses.iter_mut().for_each(|address| address.set_port(port));
                 addresses
             }
         };
@@ -137,11 +131,7 @@ pub(crate) struct TimedConnector<C> {
 }
 
 impl<C> TimedConnector<C> {
-    pub(crate) const fn new(
-        inner: C,
-        policy: AddressPolicy,
-        settings: Arc<OutboundSettings>,
-    ) -> Self {
+    pub(crate) const fn new(inner: C, policy: AddressPolicy, settings: Arc<OutboundSettings>) -> Self {
         Self {
             inner,
             policy,
@@ -173,12 +163,10 @@ where
         let connecting = self.inner.call(uri);
         let timeout = self.settings.connect_timeout;
         Box::pin(async move {
-            tokio::time::timeout(timeout, connecting)
-                .await
-                .unwrap_or_else(|_| {
-                    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                    Err(ConnectFailure::Timeout { timeout_ms }.into())
-                })
+            tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| {
+                let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                Err(ConnectFailure::Timeout { timeout_ms }.into())
+            })
         })
     }
 }

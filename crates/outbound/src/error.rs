@@ -85,9 +85,7 @@ impl From<ConnectFailure> for OutboundError {
     }
 }
 
-fn find_in_chain<'e, T: std::error::Error + 'static>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e T> {
+fn find_in_chain<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {
     let mut current = Some(error);
     while let Some(here) = current {
         if let Some(found) = here.downcast_ref::<T>() {

@@ -5,10 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::Uri;
 use url::{Host, Url};
 
-use crate::{
-    AddressClass, AddressPolicy, OutboundError, OutboundSettings, classify,
-    connector::ConnectFailure,
-};
+use crate::{AddressClass, AddressPolicy, OutboundError, OutboundSettings, classify, connector::ConnectFailure};
 
 /// Where a connection goes: an address that was judged already, or a name that must be resolved first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +16,7 @@ pub(crate) enum Target {
 
 /// Checks a provider's base URL when an operator enters it. A name is not resolved here: what it resolves to is judged
 /// at every connection, because it may change.
-pub fn check_base_url(
-    base_url: &str,
-    policy: AddressPolicy,
-    settings: &OutboundSettings,
-) -> Result<(), OutboundError> {
+pub fn check_base_url(base_url: &str, policy: AddressPolicy, settings: &OutboundSettings) -> Result<(), OutboundError> {
     let url = Url::parse(base_url).map_err(|error| OutboundError::InvalidUrl(error.to_string()))?;
     if !url.username().is_empty() || url.password().is_some() {
         return Err(OutboundError::InvalidUrl(
@@ -39,9 +32,7 @@ pub fn check_base_url(
         .as_str()
         .parse()
         .map_err(|_| OutboundError::InvalidUrl("it is not an absolute http or https URL".into()))?;
-    read_target(&uri, policy, settings)
-        .map(drop)
-        .map_err(Into::into)
+    read_target(&uri, policy, settings).map(drop).map_err(Into::into)
 }
 
 /// Judges scheme, port and host of a request, with every spelling of an IP address that a URL parser knows (decimal,
@@ -60,9 +51,7 @@ pub(crate) fn read_target(
             ));
         }
         _ => {
-            return Err(ConnectFailure::InvalidUrl(
-                "the scheme must be https".into(),
-            ));
+            return Err(ConnectFailure::InvalidUrl("the scheme must be https".into()));
         }
     };
     let authority = uri
@@ -78,9 +67,7 @@ pub(crate) fn read_target(
         (Some(port), _) => port,
         (None, None) => default_port,
         (None, Some(_)) => {
-            return Err(ConnectFailure::InvalidUrl(
-                "the port is not a number".into(),
-            ));
+            return Err(ConnectFailure::InvalidUrl("the port is not a number".into()));
         }
     };
     if policy == AddressPolicy::PublicOnly && !settings.public_ports.contains(&port) {
@@ -101,24 +88,19 @@ pub(crate) fn read_target(
 
 /// Refuses the answer of a resolver as a whole when one of its addresses is not allowed: a name that points outside
 /// and inside at once is an attack or a mistake, and which address is taken would be chance.
-pub(crate) fn judge_answer(
-    addresses: &[SocketAddr],
-    policy: AddressPolicy,
-) -> Result<(), ConnectFailure> {
+pub(crate) fn judge_answer(addresses: &[SocketAddr], policy: AddressPolicy) -> Result<(), ConnectFailure> {
     if addresses.is_empty() {
         return Err(ConnectFailure::Resolve("the name has no address".into()));
     }
-    addresses
-        .iter()
-        .try_for_each(|address| judge(address.ip(), policy))
+    addresses.iter().try_for_each(|address| judge(address.ip(), policy))
 }
 
 fn judge(ip: IpAddr, policy: AddressPolicy) -> Result<(), ConnectFailure> {
     match (classify(ip), policy) {
         (AddressClass::Public, _) | (AddressClass::Private, AddressPolicy::AllowPrivate) => Ok(()),
-        (AddressClass::Private, AddressPolicy::PublicOnly) => Err(ConnectFailure::Forbidden(
-            format!("{ip} is not a public address"),
-        )),
+        (AddressClass::Private, AddressPolicy::PublicOnly) => {
+            Err(ConnectFailure::Forbidden(format!("{ip} is not a public address")))
+        }
         (AddressClass::Forbidden, _) => Err(ConnectFailure::Forbidden(format!(
             "{ip} is a reserved, link-local or metadata address"
         ))),
@@ -167,11 +149,7 @@ mod tests {
             "https://api.example.com:80/",
         ];
         for url in forbidden {
-            assert_eq!(
-                verdict(url, AddressPolicy::PublicOnly),
-                "forbidden_address",
-                "{url}"
-            );
+            assert_eq!(verdict(url, AddressPolicy::PublicOnly), "forbidden_address", "{url}");
         }
     }
 
@@ -231,11 +209,7 @@ mod tests {
             "http://0.0.0.0/",
             "http://224.0.0.1/",
         ] {
-            assert_eq!(
-                verdict(url, AddressPolicy::AllowPrivate),
-                "forbidden_address",
-                "{url}"
-            );
+            assert_eq!(verdict(url, AddressPolicy::AllowPrivate), "forbidden_address", "{url}");
         }
     }
 
@@ -256,11 +230,7 @@ mod tests {
             "https://[::1/",
             "https://[fe80::1%25eth0]/",
         ] {
-            assert_eq!(
-                verdict(url, AddressPolicy::PublicOnly),
-                "invalid_url",
-                "{url}"
-            );
+            assert_eq!(verdict(url, AddressPolicy::PublicOnly), "invalid_url", "{url}");
         }
     }
 
@@ -270,18 +240,12 @@ mod tests {
         let private: SocketAddr = "10.0.0.1:443".parse().unwrap();
         let metadata: SocketAddr = "169.254.169.254:443".parse().unwrap();
         let forbidden = |addresses: &[SocketAddr], policy| {
-            matches!(
-                judge_answer(addresses, policy),
-                Err(ConnectFailure::Forbidden(_))
-            )
+            matches!(judge_answer(addresses, policy), Err(ConnectFailure::Forbidden(_)))
         };
         assert_eq!(judge_answer(&[public], AddressPolicy::PublicOnly), Ok(()));
         assert!(forbidden(&[public, private], AddressPolicy::PublicOnly));
         assert!(forbidden(&[private, public], AddressPolicy::PublicOnly));
-        assert_eq!(
-            judge_answer(&[public, private], AddressPolicy::AllowPrivate),
-            Ok(())
-        );
+        assert_eq!(judge_answer(&[public, private], AddressPolicy::AllowPrivate), Ok(()));
         assert!(forbidden(&[private, metadata], AddressPolicy::AllowPrivate));
         assert!(matches!(
             judge_answer(&[], AddressPolicy::PublicOnly),

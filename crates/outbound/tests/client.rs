@@ -45,18 +45,13 @@ impl Resolve for Answers {
         _host: &'a str,
         _port: u16,
     ) -> std::pin::Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'a>> {
-        let turn = self
-            .asked
-            .fetch_add(1, Ordering::SeqCst)
-            .min(self.list.len() - 1);
+        let turn = self.asked.fetch_add(1, Ordering::SeqCst).min(self.list.len() - 1);
         Box::pin(async move { Ok(self.list[turn].clone()) })
     }
 }
 
 fn request(url: &str) -> Request<Full<Bytes>> {
-    Request::post(url)
-        .body(Full::new(Bytes::from_static(b"{}")))
-        .unwrap()
+    Request::post(url).body(Full::new(Bytes::from_static(b"{}"))).unwrap()
 }
 
 fn client(resolver: Arc<Answers>) -> UpstreamClient {
@@ -103,25 +98,13 @@ async fn a_name_is_resolved_once_and_its_connection_is_kept() {
     let client = client(Arc::clone(&resolver));
     for _ in 0..3 {
         let url = format!("http://provider.example:{port}/v1");
-        let response = client
-            .send(AddressPolicy::AllowPrivate, request(&url))
-            .await
-            .unwrap();
-        assert_eq!(
-            response.into_body().collect().await.unwrap().to_bytes(),
-            "hi"
-        );
+        let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hi");
     }
     assert_eq!(resolver.asked.load(Ordering::SeqCst), 1);
     assert_eq!(reports.recv().await.unwrap(), "accepted");
     for _ in 0..3 {
-        assert!(
-            reports
-                .recv()
-                .await
-                .unwrap()
-                .starts_with("POST /v1 HTTP/1.1")
-        );
+        assert!(reports.recv().await.unwrap().starts_with("POST /v1 HTTP/1.1"));
     }
 }
 
@@ -133,22 +116,12 @@ async fn a_rebinding_name_is_refused_and_nothing_is_connected() {
         public_ports: vec![port],
         ..OutboundSettings::default()
     };
-    let answers: [&[&str]; 3] = [
-        &[&local],
-        &["1.1.1.1:443", &local],
-        &["[::ffff:127.0.0.1]:443"],
-    ];
+    let answers: [&[&str]; 3] = [&[&local], &["1.1.1.1:443", &local], &["[::ffff:127.0.0.1]:443"]];
     for answer in answers {
         let client = UpstreamClient::with_resolver(&settings, Answers::new(&[answer])).unwrap();
         let url = format!("https://rebind.example:{port}/");
-        let error = client
-            .send(AddressPolicy::PublicOnly, request(&url))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, OutboundError::ForbiddenAddress(_)),
-            "{error:?}"
-        );
+        let error = client.send(AddressPolicy::PublicOnly, request(&url)).await.unwrap_err();
+        assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{error:?}");
         assert!(error.is_before_send());
     }
     assert!(reports.try_recv().is_err());
@@ -167,26 +140,14 @@ async fn literal_addresses_are_judged_although_no_resolver_sees_them() {
         "https://[::ffff:169.254.169.254]/",
         "http://1.1.1.1/",
     ] {
-        let error = client
-            .send(AddressPolicy::PublicOnly, request(url))
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, OutboundError::ForbiddenAddress(_)),
-            "{url}: {error:?}"
-        );
+        let error = client.send(AddressPolicy::PublicOnly, request(url)).await.unwrap_err();
+        assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{url}: {error:?}");
     }
     let error = client
-        .send(
-            AddressPolicy::AllowPrivate,
-            request("http://169.254.169.254/"),
-        )
+        .send(AddressPolicy::AllowPrivate, request("http://169.254.169.254/"))
         .await
         .unwrap_err();
-    assert!(
-        matches!(error, OutboundError::ForbiddenAddress(_)),
-        "{error:?}"
-    );
+    assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{error:?}");
     assert_eq!(resolver.asked.load(Ordering::SeqCst), 0);
 }
 
@@ -199,33 +160,19 @@ async fn a_connection_of_one_policy_is_never_lent_to_the_other() {
     };
     let client = UpstreamClient::new(&settings).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let response = client
-        .send(AddressPolicy::AllowPrivate, request(&url))
-        .await
-        .unwrap();
+    let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
     response.into_body().collect().await.unwrap();
-    let error = client
-        .send(AddressPolicy::PublicOnly, request(&url))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, OutboundError::ForbiddenAddress(_)),
-        "{error:?}"
-    );
+    let error = client.send(AddressPolicy::PublicOnly, request(&url)).await.unwrap_err();
+    assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_redirect_is_an_answer_like_any_other() {
-    let (port, mut reports) = serve(
-        "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n",
-    )
-    .await;
+    let (port, mut reports) =
+        serve("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n").await;
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let response = client
-        .send(AddressPolicy::AllowPrivate, request(&url))
-        .await
-        .unwrap();
+    let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
     assert_eq!(response.status(), 302);
     assert_eq!(reports.recv().await.unwrap(), "accepted");
     assert!(reports.recv().await.unwrap().starts_with("POST / "));
@@ -234,14 +181,10 @@ async fn a_redirect_is_an_answer_like_any_other() {
 
 #[tokio::test]
 async fn dropping_the_body_closes_the_connection() {
-    let (port, mut reports) =
-        serve("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n").await;
+    let (port, mut reports) = serve("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n").await;
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let response = client
-        .send(AddressPolicy::AllowPrivate, request(&url))
-        .await
-        .unwrap();
+    let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
     let mut body = response.into_body();
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "hi");
     drop(body);
@@ -269,10 +212,7 @@ async fn dropping_the_call_before_its_head_closes_the_connection() {
 async fn failures_say_whether_the_provider_can_have_seen_the_request() {
     let client = client(Answers::new(&[&[]]));
     let error = client
-        .send(
-            AddressPolicy::AllowPrivate,
-            request("http://nowhere.example/"),
-        )
+        .send(AddressPolicy::AllowPrivate, request("http://nowhere.example/"))
         .await
         .unwrap_err();
     assert!(matches!(error, OutboundError::Resolve(_)), "{error:?}");
@@ -289,17 +229,11 @@ async fn failures_say_whether_the_provider_can_have_seen_the_request() {
         .send(AddressPolicy::AllowPrivate, request(&url))
         .await
         .unwrap_err();
-    assert!(
-        matches!(error, OutboundError::ConnectFailed(_)),
-        "{error:?}"
-    );
+    assert!(matches!(error, OutboundError::ConnectFailed(_)), "{error:?}");
     assert!(error.is_before_send());
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "http://127.0.0.1:{}/",
-        listener.local_addr().unwrap().port()
-    );
+    let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
     let call = client.send(AddressPolicy::AllowPrivate, request(&url));
     let cut = async {
         let (mut socket, _) = listener.accept().await.unwrap();
@@ -315,10 +249,7 @@ async fn failures_say_whether_the_provider_can_have_seen_the_request() {
 async fn a_handshake_that_hangs_ends_at_the_connect_timeout() {
     // Accepts and says nothing: TCP stands, TLS does not.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "https://127.0.0.1:{}/",
-        listener.local_addr().unwrap().port()
-    );
+    let url = format!("https://127.0.0.1:{}/", listener.local_addr().unwrap().port());
     let settings = OutboundSettings {
         connect_timeout: Duration::from_millis(50),
         ..OutboundSettings::default()
@@ -335,10 +266,7 @@ async fn a_handshake_that_hangs_ends_at_the_connect_timeout() {
 #[tokio::test]
 async fn a_body_cut_short_is_an_error_not_an_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "http://127.0.0.1:{}/",
-        listener.local_addr().unwrap().port()
-    );
+    let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
     let call = client.send(AddressPolicy::AllowPrivate, request(&url));
     let half = async {
@@ -352,8 +280,5 @@ async fn a_body_cut_short_is_an_error_not_an_end() {
     let (answer, ()) = tokio::join!(call, half);
     let mut body = answer.unwrap().into_body();
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "hi");
-    assert!(matches!(
-        body.next_chunk().await,
-        Some(Err(OutboundError::Broken(_)))
-    ));
+    assert!(matches!(body.next_chunk().await, Some(Err(OutboundError::Broken(_)))));
 }

@@ -42,7 +42,10 @@ pub async fn note_request<B: MessageBody>(
     let started = Instant::now();
     let method = request.method().clone();
     let client = request.peer_addr().map(|peer| {
-        let headers = request.headers().get_all(FORWARDED_FOR).filter_map(|value| value.to_str().ok());
+        let headers = request
+            .headers()
+            .get_all(FORWARDED_FOR)
+            .filter_map(|value| value.to_str().ok());
         let headers: Vec<&str> = headers.collect();
         client_address(peer.ip(), headers.into_iter(), &log.trusted_proxies)
     });

@@ -43,7 +43,9 @@ impl DataFolder {
     /// # Errors
     /// When there is no such folder.
     pub fn existing(path: &Path) -> anyhow::Result<Self> {
-        let path = path.canonicalize().with_context(|| format!("cannot open the data folder {}", path.display()))?;
+        let path = path
+            .canonicalize()
+            .with_context(|| format!("cannot open the data folder {}", path.display()))?;
         if !path.is_dir() {
             bail!("{} is not a folder: set data.folder to one", path.display());
         }
@@ -57,7 +59,7 @@ impl DataFolder {
     pub fn lock(&self) -> anyhow::Result<FolderLock> {
         self.try_lock()?.ok_or_else(|| {
             anyhow!(
-                "the data folder {} is in use by another process: stop that one, or set data.folder to another folder",
+                "the data folder {} is in use by another process: stop that one, or choose another folder",
                 self.path.display()
             )
         })
@@ -107,10 +109,12 @@ impl DataFolder {
     pub fn node_id(&self, _lock: &FolderLock) -> anyhow::Result<NodeId> {
         let path = self.path.join(NODE_FILE);
         match std::fs::read_to_string(&path) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .with_context(|| format!("{} is damaged: restore it, or remove it to become a new node", path.display())),
+            Ok(text) => text.trim().parse().with_context(|| {
+                format!(
+                    "{} is damaged: restore it, or remove it to become a new node",
+                    path.display()
+                )
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let id = NodeId::generate();
                 write_private_file(&path, &format!("{id}\n"))?;
@@ -143,7 +147,12 @@ pub fn write_private_file(path: &Path, content: &str) -> anyhow::Result<()> {
 
 fn write_whole(path: &Path, content: &str) -> io::Result<()> {
     let unfinished = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&unfinished)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&unfinished, path)?;

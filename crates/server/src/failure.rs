@@ -4,15 +4,31 @@ use std::io;
 
 /// The message of a failure, without a secret and without a backtrace.
 pub fn describe(error: &anyhow::Error) -> String {
-    let message = format!("{error:#}");
+    let message = joined(error);
     match advice(error, &message) {
         Some(advice) => format!("{message}: {advice}"),
         None => message,
     }
 }
 
+/// The reasons from the outermost in. Many errors repeat what is beneath them; it is said once.
+fn joined(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.contains(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    message
+}
+
 fn advice(error: &anyhow::Error, message: &str) -> Option<&'static str> {
-    let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let kinds = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
     for kind in kinds {
         match kind {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => return Some(FULL),
@@ -41,11 +57,20 @@ mod tests {
 
     #[test]
     fn advice_follows_the_reason_however_deep_it_lies() {
-        let full = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull)).context("cannot write x").context("start");
+        let full = Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
+            .context("cannot write x")
+            .context("start");
         let told = describe(&full.expect_err("an error"));
-        assert!(told.starts_with("start: cannot write x: ") && told.ends_with(FULL), "{told}");
+        assert!(
+            told.starts_with("start: cannot write x: ") && told.ends_with(FULL),
+            "{told}"
+        );
         let denied = Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied)).context("cannot write x");
         assert!(describe(&denied.expect_err("an error")).ends_with(DENIED));
+        let repeating = anyhow::anyhow!("it is gone")
+            .context("lost: it is gone")
+            .context("start");
+        assert_eq!(describe(&repeating), "start: lost: it is gone");
         let sqlite = anyhow::anyhow!("database error: (code: 13) database or disk is full");
         assert!(describe(&sqlite).ends_with(FULL));
         assert_eq!(describe(&anyhow::anyhow!("anything else")), "anything else");

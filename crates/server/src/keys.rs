@@ -36,7 +36,12 @@ pub enum Missing {
 /// # Errors
 /// When a key is missing, given twice, malformed, or in a file that others may read; the message says what to do and
 /// never shows a key.
-pub fn load_keyring(config: &Config, folder: &DataFolder, missing: Missing, variables: Lookup<'_>) -> anyhow::Result<Keyring> {
+pub fn load_keyring(
+    config: &Config,
+    folder: &DataFolder,
+    missing: Missing,
+    variables: Lookup<'_>,
+) -> anyhow::Result<Keyring> {
     let load = |purpose, setting| load_key(purpose, setting, folder, missing, variables);
     Ok(Keyring {
         encryption: load(Purpose::Encryption, &config.keys.encryption)?,
@@ -67,7 +72,10 @@ fn load_key(
         (None, Some(path), None) => parse(&read_given_file(Path::new(&path), &file_name)?, &file_name),
         (None, None, Some(text)) => parse(text, &in_config),
         (None, None, None) => generated_key(purpose, folder, missing),
-        _ => bail!("the {} key is given twice: give one of {name}, {file_name}, {in_config}", purpose.as_str()),
+        _ => bail!(
+            "the {} key is given twice: give one of {name}, {file_name}, {in_config}",
+            purpose.as_str()
+        ),
     }
 }
 
@@ -97,9 +105,7 @@ fn generated_key(purpose: Purpose, folder: &DataFolder, missing: Missing) -> any
             refuse_readable_by_others(&path)?;
             parse(&text, &path.display().to_string())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            make_key(purpose, folder, &path, missing)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(purpose, folder, &path, missing),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
@@ -122,9 +128,17 @@ fn make_key(purpose: Purpose, folder: &DataFolder, path: &Path, missing: Missing
 }
 
 fn refuse_readable_by_others(path: &Path) -> anyhow::Result<()> {
-    let mode = path.metadata().with_context(|| format!("cannot read {}", path.display()))?.permissions().mode() & 0o777;
+    let mode = path
+        .metadata()
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .permissions()
+        .mode()
+        & 0o777;
     if mode & 0o077 != 0 {
-        bail!("{0} has mode {mode:04o}, so others may read the key: run `chmod 600 {0}`", path.display());
+        bail!(
+            "{0} has mode {mode:04o}, so others may read the key: run `chmod 600 {0}`",
+            path.display()
+        );
     }
     Ok(())
 }
@@ -148,8 +162,18 @@ mod tests {
         crate::config::load(None, HashMap::new()).expect("the defaults are valid")
     }
 
-    fn with_variables(config: &Config, folder: &DataFolder, missing: Missing, pairs: &[(&str, &str)]) -> anyhow::Result<Keyring> {
-        let find = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    fn with_variables(
+        config: &Config,
+        folder: &DataFolder,
+        missing: Missing,
+        pairs: &[(&str, &str)],
+    ) -> anyhow::Result<Keyring> {
+        let find = |name: &str| {
+            pairs
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+        };
         load_keyring(config, folder, missing, &find)
     }
 
@@ -176,7 +200,9 @@ mod tests {
         with_variables(&defaults(), &folder, Missing::ReadOrMake, &[]).expect("made");
         let path = folder.keys_folder().join("pepper");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).expect("it is ours");
-        let refusal = with_variables(&defaults(), &folder, Missing::ReadOrMake, &[]).expect_err("refused").to_string();
+        let refusal = with_variables(&defaults(), &folder, Missing::ReadOrMake, &[])
+            .expect_err("refused")
+            .to_string();
         assert!(refusal.contains("0640") && refusal.contains("chmod 600"), "{refusal}");
     }
 
@@ -184,7 +210,9 @@ mod tests {
     fn no_new_key_is_made_beside_an_old_database() {
         let (_parent, folder) = folder();
         std::fs::write(folder.database_file(), "").expect("it can be written");
-        let refusal = with_variables(&defaults(), &folder, Missing::ReadOrMake, &[]).expect_err("refused").to_string();
+        let refusal = with_variables(&defaults(), &folder, Missing::ReadOrMake, &[])
+            .expect_err("refused")
+            .to_string();
         assert!(refusal.contains("Restore"), "{refusal}");
         assert!(!folder.keys_folder().exists());
     }
@@ -192,10 +220,14 @@ mod tests {
     #[test]
     fn postgres_asks_for_keys_and_says_how_to_give_them() {
         let (_parent, folder) = folder();
-        let refusal = with_variables(&defaults(), &folder, Missing::Refuse, &[]).expect_err("refused").to_string();
+        let refusal = with_variables(&defaults(), &folder, Missing::Refuse, &[])
+            .expect_err("refused")
+            .to_string();
         assert!(refusal.contains("TRUERELAY_ENCRYPTION_KEY_FILE"), "{refusal}");
         let one = [("TRUERELAY_ENCRYPTION_KEY", KEY)];
-        let refusal = with_variables(&defaults(), &folder, Missing::Refuse, &one).expect_err("refused").to_string();
+        let refusal = with_variables(&defaults(), &folder, Missing::Refuse, &one)
+            .expect_err("refused")
+            .to_string();
         assert!(refusal.contains("TRUERELAY_PEPPER"), "{refusal}");
         let both = [("TRUERELAY_ENCRYPTION_KEY", KEY), ("TRUERELAY_PEPPER", OTHER)];
         let keyring = with_variables(&defaults(), &folder, Missing::Refuse, &both).expect("given");
@@ -209,12 +241,17 @@ mod tests {
         let path = folder.path().join("mounted");
         std::fs::write(&path, format!("{KEY}\n")).expect("it can be written");
         let path = path.display().to_string();
-        let from_file = [("TRUERELAY_ENCRYPTION_KEY_FILE", path.as_str()), ("TRUERELAY_PEPPER", OTHER)];
+        let from_file = [
+            ("TRUERELAY_ENCRYPTION_KEY_FILE", path.as_str()),
+            ("TRUERELAY_PEPPER", OTHER),
+        ];
         let keyring = with_variables(&defaults(), &folder, Missing::Refuse, &from_file).expect("given");
         assert_eq!(keyring.encryption.id(), "k1");
         let in_config = HashMap::from([("TRUERELAY__KEYS__PEPPER".to_owned(), OTHER.to_owned())]);
         let config = crate::config::load(None, in_config).expect("it is valid");
-        let refusal = with_variables(&config, &folder, Missing::Refuse, &from_file).expect_err("twice").to_string();
+        let refusal = with_variables(&config, &folder, Missing::Refuse, &from_file)
+            .expect_err("twice")
+            .to_string();
         assert!(refusal.contains("twice") && !refusal.contains("ccddeeff"), "{refusal}");
     }
 
@@ -224,6 +261,9 @@ mod tests {
         let variables = [("TRUERELAY_ENCRYPTION_KEY", "k1:hunter2")];
         let refusal = with_variables(&defaults(), &folder, Missing::Refuse, &variables).expect_err("malformed");
         let refusal = format!("{refusal:#}");
-        assert!(refusal.contains("TRUERELAY_ENCRYPTION_KEY") && !refusal.contains("hunter2"), "{refusal}");
+        assert!(
+            refusal.contains("TRUERELAY_ENCRYPTION_KEY") && !refusal.contains("hunter2"),
+            "{refusal}"
+        );
     }
 }

@@ -40,7 +40,11 @@ impl Listener {
     /// Starts a listener's server and keeps it running.
     fn start(address: SocketAddr, server: Server) -> Self {
         let handle = server.handle();
-        Self { address, handle, task: tokio::spawn(server) }
+        Self {
+            address,
+            handle,
+            task: tokio::spawn(server),
+        }
     }
 
     /// Ends when the listener has ended by itself, which it never should.
@@ -124,7 +128,11 @@ pub fn start_admin(config: &Config, node: &Node, metrics: &PrometheusHandle) -> 
 }
 
 fn access_log(config: &Config, listener: &'static str) -> AccessLog {
-    AccessLog { listener, lines: config.log.requests, trusted_proxies: config.server.trusted_proxies.clone().into() }
+    AccessLog {
+        listener,
+        lines: config.log.requests,
+        trusted_proxies: config.server.trusted_proxies.clone().into(),
+    }
 }
 
 fn worker_count(configured: usize) -> usize {

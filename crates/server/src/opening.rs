@@ -41,16 +41,28 @@ pub struct OpenedForCommand {
 pub async fn open_for_serving(config: &Config, runtime: &tokio::runtime::Handle) -> anyhow::Result<Opened> {
     let folder = DataFolder::create(&config.data.folder)?;
     let lock = folder.lock()?;
-    let keyring = load_keyring(config, &folder, missing_keys(config, Missing::ReadOrMake), &process_variable)?;
+    let keyring = load_keyring(
+        config,
+        &folder,
+        missing_keys(config, Missing::ReadOrMake),
+        &process_variable,
+    )?;
     let settings = database_settings(config, &folder);
-    let database = run_on(runtime, async move { Database::open(&settings).await }).await?.context(CANNOT_OPEN)?;
+    let database = run_on(runtime, async move { Database::open(&settings).await })
+        .await?
+        .context(CANNOT_OPEN)?;
     if is_embedded(config) || config.database.migrate_on_start {
         apply_migrations(&database).await?;
     } else {
         refuse_unknown_schema(&database).await?;
     }
     keyring.verify(&database).await?;
-    Ok(Opened { folder, lock, database, keyring })
+    Ok(Opened {
+        folder,
+        lock,
+        database,
+        keyring,
+    })
 }
 
 /// Opens the database for a command that writes. On the embedded default it sets up what a first start would, unless
@@ -61,16 +73,26 @@ pub async fn open_for_serving(config: &Config, runtime: &tokio::runtime::Handle)
 pub async fn open_for_command(config: &Config) -> anyhow::Result<OpenedForCommand> {
     let folder = DataFolder::create(&config.data.folder)?;
     let lock = if is_embedded(config) { folder.try_lock()? } else { None };
-    let when_missing = if lock.is_some() { Missing::ReadOrMake } else { Missing::Read };
+    let when_missing = if lock.is_some() {
+        Missing::ReadOrMake
+    } else {
+        Missing::Read
+    };
     let keyring = load_keyring(config, &folder, missing_keys(config, when_missing), &process_variable)?;
-    let database = Database::open(&database_settings(config, &folder)).await.context(CANNOT_OPEN)?;
+    let database = Database::open(&database_settings(config, &folder))
+        .await
+        .context(CANNOT_OPEN)?;
     if lock.is_some() {
         apply_migrations(&database).await?;
     } else {
         refuse_unknown_schema(&database).await?;
     }
     keyring.verify(&database).await?;
-    Ok(OpenedForCommand { database, keyring, _lock: lock })
+    Ok(OpenedForCommand {
+        database,
+        keyring,
+        _lock: lock,
+    })
 }
 
 /// Opens the database for a command that only reads. Needs no keys and makes nothing.
@@ -81,7 +103,10 @@ pub async fn open_for_reading(config: &Config) -> anyhow::Result<Database> {
     let settings = if is_embedded(config) {
         let folder = DataFolder::existing(&config.data.folder)?;
         if !folder.database_file().exists() {
-            bail!("there is no database in {}: start the server first, or set data.folder", folder.path().display());
+            bail!(
+                "there is no database in {}: start the server first, or set data.folder",
+                folder.path().display()
+            );
         }
         database_settings(config, &folder)
     } else {
@@ -120,18 +145,32 @@ fn is_embedded(config: &Config) -> bool {
 }
 
 fn missing_keys(config: &Config, when_embedded: Missing) -> Missing {
-    if is_embedded(config) { when_embedded } else { Missing::Refuse }
+    if is_embedded(config) {
+        when_embedded
+    } else {
+        Missing::Refuse
+    }
 }
 
 fn database_settings(config: &Config, folder: &DataFolder) -> DatabaseSettings {
     if is_embedded(config) {
-        DatabaseSettings::Sqlite { file: folder.database_file() }
+        DatabaseSettings::Sqlite {
+            file: folder.database_file(),
+        }
     } else {
         postgres_settings(config)
     }
 }
 
 fn postgres_settings(config: &Config) -> DatabaseSettings {
-    let url = config.database.url.get().cloned().unwrap_or_else(|| SecretText::new(String::new()));
-    DatabaseSettings::Postgres { url, max_connections: config.database.max_connections }
+    let url = config
+        .database
+        .url
+        .get()
+        .cloned()
+        .unwrap_or_else(|| SecretText::new(String::new()));
+    DatabaseSettings::Postgres {
+        url,
+        max_connections: config.database.max_connections,
+    }
 }

@@ -17,7 +17,8 @@ pub fn configure_probes(node: &Node, cfg: &mut web::ServiceConfig) {
 
 /// Adds `/metrics`. For the operators' listener only.
 pub fn configure_metrics(metrics: &PrometheusHandle, cfg: &mut web::ServiceConfig) {
-    cfg.app_data(web::Data::new(metrics.clone())).route("/metrics", web::get().to(render_metrics));
+    cfg.app_data(web::Data::new(metrics.clone()))
+        .route("/metrics", web::get().to(render_metrics));
 }
 
 #[derive(Serialize)]
@@ -40,9 +41,15 @@ async fn healthz() -> HttpResponse {
 async fn readyz(node: web::Data<Node>) -> HttpResponse {
     let reasons = node.readiness.reasons(node.ledger.is_stalled());
     if reasons.is_empty() {
-        return HttpResponse::Ok().json(ReadinessReport { status: "ready", reasons });
+        return HttpResponse::Ok().json(ReadinessReport {
+            status: "ready",
+            reasons,
+        });
     }
-    HttpResponse::ServiceUnavailable().json(ReadinessReport { status: "unready", reasons })
+    HttpResponse::ServiceUnavailable().json(ReadinessReport {
+        status: "unready",
+        reasons,
+    })
 }
 
 async fn render_metrics(node: web::Data<Node>, metrics: web::Data<PrometheusHandle>) -> HttpResponse {
@@ -52,7 +59,9 @@ async fn render_metrics(node: web::Data<Node>, metrics: web::Data<PrometheusHand
     gauge!("truerelay_ledger_queue_depth").set(measured(node.ledger.queue_depth()));
     gauge!("truerelay_credentials_resting").set(measured(resting));
     gauge!("truerelay_ready").set(f64::from(u8::from(ready)));
-    HttpResponse::Ok().insert_header(ContentType::plaintext()).body(metrics.render())
+    HttpResponse::Ok()
+        .insert_header(ContentType::plaintext())
+        .body(metrics.render())
 }
 
 /// Metrics are floating-point by their protocol; counts of things in memory are far below 2^32.

@@ -34,7 +34,11 @@ pub struct Readiness {
 impl Readiness {
     /// Of a node whose database has just answered.
     pub fn new() -> Self {
-        Self { started: Instant::now(), draining: AtomicBool::new(false), database_answered_ms: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+            database_answered_ms: AtomicU64::new(0),
+        }
     }
 
     /// From now on the node wants no new requests.
@@ -62,7 +66,10 @@ fn reasons(draining: bool, silence: Duration, ledger_stalled: bool) -> Vec<Unrea
         (silence > LONGEST_SILENCE, Unready::DatabaseUnreachable),
         (ledger_stalled, Unready::LedgerStalled),
     ];
-    all.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect()
+    all.into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, reason)| reason)
+        .collect()
 }
 
 #[cfg(test)]
@@ -78,7 +85,10 @@ mod tests {
             reasons(true, beyond, true),
             [Unready::Draining, Unready::DatabaseUnreachable, Unready::LedgerStalled]
         );
-        assert_eq!(serde_json::to_string(&Unready::LedgerStalled).expect("a name"), "\"ledger_stalled\"");
+        assert_eq!(
+            serde_json::to_string(&Unready::LedgerStalled).expect("a name"),
+            "\"ledger_stalled\""
+        );
     }
 
     #[test]

@@ -39,12 +39,18 @@ impl Runtimes {
                 .build()
                 .with_context(|| format!("cannot start the threads `{name}`"))
         };
-        Ok(Self { money: start("money", MONEY_THREADS)?, background: start("background", BACKGROUND_THREADS)? })
+        Ok(Self {
+            money: start("money", MONEY_THREADS)?,
+            background: start("background", BACKGROUND_THREADS)?,
+        })
     }
 
     /// Where to start tasks.
     pub fn handles(&self) -> RuntimeHandles {
-        RuntimeHandles { money: self.money.handle().clone(), background: self.background.handle().clone() }
+        RuntimeHandles {
+            money: self.money.handle().clone(),
+            background: self.background.handle().clone(),
+        }
     }
 
     /// Ends the threads without waiting for what they do.

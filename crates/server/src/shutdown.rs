@@ -46,7 +46,10 @@ impl StopSignals {
     /// # Errors
     /// When the system refuses.
     pub fn catch() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) {
@@ -77,7 +80,10 @@ impl Running {
             error = self.relay.ended() => return Err(error),
             error = self.admin.ended() => return Err(error),
         }
-        tracing::info!(open_requests = self.node.gate.open_requests(), "stopping: a second signal stops at once");
+        tracing::info!(
+            open_requests = self.node.gate.open_requests(),
+            "stopping: a second signal stops at once"
+        );
         self.node.readiness.start_draining();
         let node = self.node.clone();
         let drained = tokio::select! {
@@ -96,10 +102,18 @@ impl Running {
             // their handlers are dropped, and each hold with them
             self.relay.stop(false).await;
         }
-        let limit = if drained == Drained::Cut { LEDGER_TIMEOUT_WHEN_CUT } else { LEDGER_TIMEOUT };
+        let limit = if drained == Drained::Cut {
+            LEDGER_TIMEOUT_WHEN_CUT
+        } else {
+            LEDGER_TIMEOUT
+        };
         let durable = timeout(limit, node.ledger.drain()).await.is_ok();
         self.relay.stop(true).await;
         self.admin.stop(true).await;
+        // a writer that died has dropped its queue, which then looks as if everything in it were durable
+        if self.writer.is_finished() {
+            return Err(writer_ended(self.writer.await));
+        }
         node.database.close().await;
         if !durable {
             bail!("the ledger could not confirm the end of every request: what is open is closed at the next start");
@@ -133,7 +147,11 @@ async fn drain(node: &Node, settings: &ServerSection) -> Drained {
             () = report => {}
         }
     });
-    if waited.await.is_ok() { Drained::Completely } else { Drained::Cut }
+    if waited.await.is_ok() {
+        Drained::Completely
+    } else {
+        Drained::Cut
+    }
 }
 
 /// Nothing else may write charges, so without its writer a node must not go on.

@@ -1,5 +1,7 @@
 //! Logs and metrics of the process: set up once, before anything else runs.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+
 use anyhow::{Context, anyhow};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -51,10 +53,20 @@ fn filter_text(level: LogLevel) -> String {
 
 /// A panic's place. Its message only where it is a constant: a formatted one may hold a customer's text.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
-    let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("(not shown)");
+    let place = panic
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let message = panic
+        .payload()
+        .downcast_ref::<&'static str>()
+        .copied()
+        .unwrap_or("(not shown)");
     let thread = std::thread::current();
-    tracing::error!(place, message, thread = thread.name().unwrap_or("unnamed"), "panic");
+    let thread = thread.name().unwrap_or("unnamed");
+    // names and places of code only; taken when RUST_BACKTRACE asks for it
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(place, message, thread, backtrace, "panic");
 }
 
 /// Starts to collect metrics. The handle renders them, and must be given its upkeep.
@@ -70,19 +82,29 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-const SECONDS: [f64; 16] =
-    [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
+const SECONDS: [f64; 16] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0,
+];
 const ITEMS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 350.0, 500.0];
 
 fn describe() {
-    describe_counter!("truerelay_requests_total", "Relayed requests that have ended, by dialect and reason.");
-    describe_counter!("truerelay_http_responses_total", "Answers of this node, by listener and status.");
+    describe_counter!(
+        "truerelay_requests_total",
+        "Relayed requests that have ended, by dialect and reason."
+    );
+    describe_counter!(
+        "truerelay_http_responses_total",
+        "Answers of this node, by listener and status."
+    );
     describe_histogram!(
         "truerelay_http_response_head_seconds",
         Unit::Seconds,
         "Time from the head of a request to the head of its answer, by listener."
     );
-    describe_gauge!("truerelay_requests_in_flight", "Relayed requests that are open on this node.");
+    describe_gauge!(
+        "truerelay_requests_in_flight",
+        "Relayed requests that are open on this node."
+    );
     describe_histogram!(
         "truerelay_hold_wait_seconds",
         Unit::Seconds,
@@ -93,14 +115,38 @@ fn describe() {
         Unit::Seconds,
         "Time from dispatch to the head of the provider's answer, by provider."
     );
-    describe_histogram!("truerelay_ledger_batch_items", "Items in each committed batch of the ledger.");
-    describe_counter!("truerelay_ledger_batch_retries_total", "Batches of the ledger that were sent again.");
-    describe_counter!("truerelay_ledger_orphans_total", "Requests that were closed without a hold.");
-    describe_counter!("truerelay_ledger_items_rejected_total", "Items that the ledger's database refused for good.");
-    describe_counter!("truerelay_ledger_holds_expired_total", "Holds that were older than any request and closed.");
-    describe_gauge!("truerelay_ledger_queue_depth", "Items that wait for the ledger, and ends that are owed.");
-    describe_counter!("truerelay_credential_outages_total", "Times that a provider refused a credential.");
-    describe_gauge!("truerelay_credentials_resting", "Credentials that this node leaves out for a while.");
+    describe_histogram!(
+        "truerelay_ledger_batch_items",
+        "Items in each committed batch of the ledger."
+    );
+    describe_counter!(
+        "truerelay_ledger_batch_retries_total",
+        "Batches of the ledger that were sent again."
+    );
+    describe_counter!(
+        "truerelay_ledger_orphans_total",
+        "Requests that were closed without a hold."
+    );
+    describe_counter!(
+        "truerelay_ledger_items_rejected_total",
+        "Items that the ledger's database refused for good."
+    );
+    describe_counter!(
+        "truerelay_ledger_holds_expired_total",
+        "Holds that were older than any request and closed."
+    );
+    describe_gauge!(
+        "truerelay_ledger_queue_depth",
+        "Items that wait for the ledger, and ends that are owed."
+    );
+    describe_counter!(
+        "truerelay_credential_outages_total",
+        "Times that a provider refused a credential."
+    );
+    describe_gauge!(
+        "truerelay_credentials_resting",
+        "Credentials that this node leaves out for a while."
+    );
     describe_counter!(
         "truerelay_relay_unpriced_total",
         "Answers that could not be priced and were not charged: look at the log, and at the model's price."
@@ -108,6 +154,10 @@ fn describe() {
     describe_counter!(
         "truerelay_rate_limiter_fallback_total",
         "Decisions that were made in this process because Redis did not answer."
+    );
+    describe_gauge!(
+        "truerelay_rate_limiter_redis_up",
+        "1 while limits are counted in Redis, 0 while in this process."
     );
     describe_gauge!("truerelay_ready", "1 while the node wants requests.");
 }
@@ -118,7 +168,13 @@ mod tests {
 
     #[test]
     fn libraries_are_never_heard_below_warn() {
-        for level in [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace] {
+        for level in [
+            LogLevel::Error,
+            LogLevel::Warn,
+            LogLevel::Info,
+            LogLevel::Debug,
+            LogLevel::Trace,
+        ] {
             let text = filter_text(level);
             EnvFilter::try_new(&text).expect("it is a filter");
             let general = text.split(',').next().expect("there is a first directive");

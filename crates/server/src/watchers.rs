@@ -18,7 +18,10 @@ const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// Starts everything that runs by the clock. It ends with the runtime.
 pub fn start(node: &Node, close_expired_holds_every_s: u64, metrics: PrometheusHandle, runtime: &Handle) {
     runtime.spawn(follow_changes(node.clone()));
-    runtime.spawn(keep_books(node.clone(), Duration::from_secs(close_expired_holds_every_s)));
+    runtime.spawn(keep_books(
+        node.clone(),
+        Duration::from_secs(close_expired_holds_every_s),
+    ));
     runtime.spawn(async move {
         let mut ticks = every(METRICS_UPKEEP_EVERY);
         loop {
@@ -60,7 +63,9 @@ async fn follow_changes(node: Node) {
 
 async fn poll(node: &Node, followed: &mut Versions) -> Result<(), StoreError> {
     let read = read_versions(node.database.readers(), node.database.backend());
-    let current = tokio::time::timeout(LONGEST_POLL, read).await.map_err(|_| StoreError::Busy)??;
+    let current = tokio::time::timeout(LONGEST_POLL, read)
+        .await
+        .map_err(|_| StoreError::Busy)??;
     let moved = |topic| current.of(topic) != followed.of(topic);
     if moved(Topic::Keys) {
         node.callers.invalidate_all();

@@ -57,9 +57,16 @@ pub async fn wire(
     runtimes: &RuntimeHandles,
 ) -> anyhow::Result<(Node, JoinHandle<WriterEnd>)> {
     let database = opened.database.clone();
-    seed_models(&database).await.context("cannot add the models that this release knows")?;
-    let catalog = CatalogCache::load(&database, &opened.keyring.encryption).await.context("cannot read the catalog")?;
-    let identity = NodeIdentity { id: opened.folder.node_id(&opened.lock)?, boot: Uuid::now_v7() };
+    seed_models(&database)
+        .await
+        .context("cannot add the models that this release knows")?;
+    let catalog = CatalogCache::load(&database, &opened.keyring.encryption)
+        .await
+        .context("cannot read the catalog")?;
+    let identity = NodeIdentity {
+        id: opened.folder.node_id(&opened.lock)?,
+        boot: Uuid::now_v7(),
+    };
     tracing::info!(node = %identity.id, boot = %identity.boot, "this node");
     let (ledger, writer) = start_ledger(config, &database, identity, runtimes).await?;
     let node = Node {
@@ -121,7 +128,11 @@ async fn seed_models(database: &Database) -> anyhow::Result<()> {
     let seeded = catalog::seed_models(&tx).await?;
     tx.commit().await?;
     if seeded.models > 0 {
-        tracing::info!(models = seeded.models, aliases = seeded.aliases, "models were added to the catalog");
+        tracing::info!(
+            models = seeded.models,
+            aliases = seeded.aliases,
+            "models were added to the catalog"
+        );
     }
     Ok(())
 }
@@ -143,9 +154,16 @@ async fn start_ledger(
 }
 
 async fn open_limiter(config: &Config, runtimes: &RuntimeHandles) -> anyhow::Result<RateLimiter> {
-    let Some(url) = config.redis.url.get() else { return Ok(RateLimiter::in_process()) };
-    let settings =
-        RedisSettings { url: url.clone(), nodes: config.redis.nodes, timeout_ms: config.redis.timeout_ms };
+    let Some(url) = config.redis.url.get() else {
+        return Ok(RateLimiter::in_process());
+    };
+    let settings = RedisSettings {
+        url: url.clone(),
+        nodes: config.redis.nodes,
+        timeout_ms: config.redis.timeout_ms,
+    };
     // the shared connection must not live on a web worker, which may end first
-    run_on(&runtimes.background, async move { RateLimiter::redis(&settings).await }).await?.context("[redis]")
+    run_on(&runtimes.background, async move { RateLimiter::redis(&settings).await })
+        .await?
+        .context("[redis]")
 }

@@ -106,10 +106,16 @@ impl Database {
             .map_err(|_| StoreError::Settings("database.url is not a PostgreSQL address".to_owned()))?
             .application_name("truerelay")
             .disable_statement_logging();
-        // A node that stops between two statements must not stop the others (MONEY.md 1.3 step 4).
-        let money_options = options
-            .clone()
-            .options([("lock_timeout", "200ms"), ("idle_in_transaction_session_timeout", "1s")]);
+        // Conditional updates under row locks need to see what has been committed since, whatever the server's default.
+        let options = options.options([("default_transaction_isolation", "read committed")]);
+        // A node that stops between two statements must not stop the others.
+        let money_options = options.clone().options([
+            ("lock_timeout", "200ms"),
+            ("idle_in_transaction_session_timeout", "1s"),
+            // rows are looked up by key from arrays whose length the planner does not know: never read a whole table
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+        ]);
         let general_options = options.options([
             ("lock_timeout", "5s"),
             ("idle_in_transaction_session_timeout", "10s"),

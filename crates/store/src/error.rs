@@ -82,6 +82,9 @@ impl From<DbErr> for StoreError {
             Some("57P01" | "57P02" | "57P03" | "53300") => return Self::Unavailable(error),
             _ => {}
         }
+        if let Some(place) = undecodable(&error) {
+            return Self::damaged(place);
+        }
         if is_connection_loss(&error) { Self::Unavailable(error) } else { Self::Database(error) }
     }
 }
@@ -91,6 +94,19 @@ fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
         DbErr::Exec(RuntimeErr::SqlxError(inner))
         | DbErr::Query(RuntimeErr::SqlxError(inner))
         | DbErr::Conn(RuntimeErr::SqlxError(inner)) => Some(inner),
+        _ => None,
+    }
+}
+
+/// What was read is not of the type that the schema says. Names the column, never the content.
+fn undecodable(error: &DbErr) -> Option<String> {
+    match error {
+        DbErr::Type(_) | DbErr::Json(_) | DbErr::TryIntoErr { .. } => return Some("a column's type".to_owned()),
+        _ => {}
+    }
+    match sqlx_error(error)? {
+        sqlx::Error::ColumnDecode { index, .. } => Some(format!("column {index}")),
+        sqlx::Error::Decode(_) => Some("a column's value".to_owned()),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 
 const BALANCES: &str = "SELECT tenant_id, available, held, debt FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_UNLOCKED: &str = "SELECT tenant_id, available, held, debt FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 const BUDGETS: &str = "SELECT b.scope, b.period_start_ms, b.limit_amount, b.used, b.held FROM budget b \
@@ -31,18 +31,20 @@ const CHARGES: &str = "SELECT request_id, tenant_id, key_id, state, reason, held
      unbilled, price_version, tx_id FROM charge WHERE request_id IN (SELECT r.request_id FROM {rows})";
 
 /// The book of a batch, and the tenants that were left out because somebody else holds their lock.
-pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book, Vec<TenantId>), StoreError> {
+pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book, BTreeSet<TenantId>), StoreError> {
     let mut book = Book::default();
     let tenants = distinct(batch.items.iter().map(Item::tenant));
     load_balances(tx, &tenants, locking, &mut book).await?;
     let locked = match locking {
-        Locking::Wait => Vec::new(),
+        Locking::Wait => BTreeSet::new(),
         Locking::SkipLocked => left_out(tx, &tenants, &book).await?,
     };
-    let requests = distinct(batch.items.iter().map(Item::request));
+    // whoever has locked an account has locked its budgets, lots and holds too: waiting for them would fail the batch
+    let items: Vec<&Item> = batch.items.iter().filter(|item| !locked.contains(&item.tenant())).collect();
+    let requests = distinct(items.iter().map(|item| item.request()));
     let request_rows = Rows::new().uuids("request_id", requests.iter().map(RequestId::as_uuid));
-    load_budgets(tx, batch, &request_rows, &mut book).await?;
-    load_lots(tx, batch, &mut book).await?;
+    load_budgets(tx, &items, &request_rows, &mut book).await?;
+    load_lots(tx, &items, &mut book).await?;
     load_holds(tx, &request_rows, &mut book).await?;
     for row in tx.query_rows(CHARGES, &request_rows).await? {
         let charge = read_charge(&row)?;
@@ -67,7 +69,7 @@ async fn load_balances(
 ) -> Result<(), StoreError> {
     let sql = match locking {
         Locking::Wait => BALANCES,
-        Locking::SkipLocked => BALANCES_UNLOCKED,
+        Locking::SkipLocked => BALANCES_NOT_LOCKED,
     };
     for row in tx.query_rows(sql, &tenant_rows(tenants)).await? {
         let balance = Balance {
@@ -80,16 +82,15 @@ async fn load_balances(
     Ok(())
 }
 
-async fn left_out(tx: &Tx, tenants: &BTreeSet<TenantId>, book: &Book) -> Result<Vec<TenantId>, StoreError> {
+async fn left_out(tx: &Tx, tenants: &BTreeSet<TenantId>, book: &Book) -> Result<BTreeSet<TenantId>, StoreError> {
     let known = tx.query_rows(KNOWN_TENANTS, &tenant_rows(tenants)).await?;
     let known: Vec<TenantId> = known.iter().map(tenant).collect::<Result<_, _>>()?;
     Ok(known.into_iter().filter(|id| !book.balances.contains_key(id)).collect())
 }
 
 /// Budgets that holds of the batch claim, and those of open holds that the batch closes.
-async fn load_budgets(tx: &Tx, batch: &Batch, requests: &Rows, book: &mut Book) -> Result<(), StoreError> {
-    let mut keys: BTreeSet<BudgetKey> = batch
-        .items
+async fn load_budgets(tx: &Tx, items: &[&Item], requests: &Rows, book: &mut Book) -> Result<(), StoreError> {
+    let mut keys: BTreeSet<BudgetKey> = items
         .iter()
         .filter_map(|item| match item {
             Item::Hold(hold) => Some(hold.budgets.iter().map(|claim| claim.key)),
@@ -122,8 +123,8 @@ async fn load_budgets(tx: &Tx, batch: &Batch, requests: &Rows, book: &mut Book) 
 }
 
 /// Lots are drawn on by closings only.
-async fn load_lots(tx: &Tx, batch: &Batch, book: &mut Book) -> Result<(), StoreError> {
-    let paying = distinct(batch.items.iter().filter_map(|item| match item {
+async fn load_lots(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), StoreError> {
+    let paying = distinct(items.iter().filter_map(|item| match item {
         Item::Close(closing) => Some(closing.tenant),
         Item::Hold(_) => None,
     }));
@@ -200,6 +201,7 @@ fn tenant(row: &QueryResult) -> Result<TenantId, StoreError> {
     Ok(TenantId::from_uuid(row.try_get("", "tenant_id")?))
 }
 
-fn request(row: &QueryResult) -> Result<RequestId, StoreError> {
+/// The request that a row is about.
+pub fn request(row: &QueryResult) -> Result<RequestId, StoreError> {
     Ok(RequestId::from_uuid(row.try_get("", "request_id")?))
 }

@@ -2,25 +2,24 @@
 //! node, account, budget, lot, hold, each sorted by key.
 
 mod load;
+mod read_back;
 mod save;
 
 pub use load::{read_charge, read_hold};
 pub use save::write_transactions;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
-use domain::{
-    Amount, RequestId, TenantId,
-    clock::UnixMs,
-    request::{Reason, RequestRecord},
-};
+use domain::{Amount, RequestId, TenantId, clock::UnixMs, request::RequestRecord};
 use store::{Backend, Database, StoreError, Tx};
 
 use crate::{
     batch::{Batch, BatchStore, Committed, Item, ItemOutcome, Locking},
-    items::{ChargeState, Refusal},
-    rules::{BatchName, Book, BrokenBook, HoldOutcome},
+    rules::{BatchName, Book, BrokenBook},
 };
 
 /// Rows of another crate that belong in the same transaction as the end of their request.
@@ -52,15 +51,7 @@ impl SqlBatchStore {
         let (mut book, locked) = load::load_book(tx, batch, locking).await?;
         let outcomes = apply_items(&mut book, batch, &locked).map_err(broken)?;
         save::save_changes(tx, &batch.name, &book, now).await?;
-        let records: Vec<&RequestRecord> = batch
-            .items
-            .iter()
-            .filter(|item| book.changes.charged.contains(&item.request()))
-            .filter_map(|item| match item {
-                Item::Close(closing) => closing.record.as_deref(),
-                Item::Hold(_) => None,
-            })
-            .collect();
+        let records = records_of(&book, batch);
         if !records.is_empty() {
             self.rider.write(tx, &records).await?;
         }
@@ -79,7 +70,7 @@ impl BatchStore for SqlBatchStore {
                 Ok(committed)
             }
             None => {
-                let committed = read_back(&tx, batch).await?;
+                let committed = read_back::read_back(&tx, batch).await?;
                 tx.rollback().await?;
                 Ok(committed)
             }
@@ -113,7 +104,7 @@ async fn claim_number(tx: &Tx, name: &BatchName) -> Result<Option<UnixMs>, Store
     Err(StoreError::Fenced("the node's batch number is neither before nor at this batch"))
 }
 
-fn apply_items(book: &mut Book, batch: &Batch, locked: &[TenantId]) -> Result<Vec<ItemOutcome>, BrokenBook> {
+fn apply_items(book: &mut Book, batch: &Batch, locked: &BTreeSet<TenantId>) -> Result<Vec<ItemOutcome>, BrokenBook> {
     batch
         .items
         .iter()
@@ -129,50 +120,27 @@ fn apply_items(book: &mut Book, batch: &Batch, locked: &[TenantId]) -> Result<Ve
         .collect()
 }
 
+/// The records of the requests that end in this batch: of each the first closing's, which is the one that counts.
+fn records_of<'a>(book: &Book, batch: &'a Batch) -> Vec<&'a RequestRecord> {
+    let mut seen: BTreeSet<RequestId> = BTreeSet::new();
+    batch
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Close(closing) => Some(closing),
+            Item::Hold(_) => None,
+        })
+        .filter(|closing| book.changes.charged.contains(&closing.request) && seen.insert(closing.request))
+        .filter_map(|closing| closing.record.as_deref())
+        .collect()
+}
+
 fn available_of(book: &Book, batch: &Batch) -> BTreeMap<TenantId, Amount> {
     batch
         .items
         .iter()
         .filter_map(|item| Some((item.tenant(), book.balances.get(&item.tenant())?.available)))
         .collect()
-}
-
-/// The outcomes of a batch that had been applied, read from the rows that it left.
-async fn read_back(tx: &Tx, batch: &Batch) -> Result<Committed, StoreError> {
-    let (book, _) = load::load_book(tx, batch, Locking::Wait).await?;
-    let closed_here = |request: RequestId| {
-        batch.items.iter().any(|item| matches!(item, Item::Close(closing) if closing.request == request))
-    };
-    let outcomes = batch
-        .items
-        .iter()
-        .map(|item| {
-            let request = item.request();
-            match (item, book.charges.get(&request)) {
-                (Item::Hold(_), None) if book.holds.contains_key(&request) => ItemOutcome::Hold(HoldOutcome::Held),
-                (Item::Hold(_), Some(_)) if closed_here(request) => ItemOutcome::Hold(HoldOutcome::Held),
-                (Item::Hold(_), Some(row)) => ItemOutcome::Hold(refusal_of(&book, row.request, item)),
-                (Item::Close(_), Some(_)) => ItemOutcome::Closed,
-                // neither hold nor charge: the item had been deferred
-                _ => ItemOutcome::Deferred,
-            }
-        })
-        .collect();
-    let now = tx.now().await?;
-    Ok(Committed { outcomes, available: available_of(&book, batch), now, orphans: Vec::new() })
-}
-
-/// Why a hold of an applied batch was refused: the numbers are those of now, the reason is the one on the row.
-fn refusal_of(book: &Book, request: RequestId, item: &Item) -> HoldOutcome {
-    let Some(row) = book.charges.get(&request).filter(|row| row.state == ChargeState::Refused) else {
-        return HoldOutcome::Duplicate;
-    };
-    let balance = book.balances.get(&item.tenant()).copied().unwrap_or_default();
-    HoldOutcome::Refused(match row.reason {
-        Reason::BudgetExceeded => Refusal::BudgetExceeded { left: Amount::ZERO },
-        _ if !balance.debt.is_zero() => Refusal::Debt { debt: balance.debt },
-        _ => Refusal::InsufficientCredit { available: balance.available },
-    })
 }
 
 fn broken(error: BrokenBook) -> StoreError {

@@ -35,7 +35,12 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
 }
 
 fn line(check: &Check) -> String {
-    let Check { invariant, statement, rows, offender } = check;
+    let Check {
+        invariant,
+        statement,
+        rows,
+        offender,
+    } = check;
     match offender {
         None => format!("ok      {invariant}  {statement} ({rows} rows)"),
         Some(offender) => format!("FAILED  {invariant}  {statement} ({rows} rows): {offender}"),

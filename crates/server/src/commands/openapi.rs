@@ -20,7 +20,12 @@ pub struct Options {
 
 /// Writes or checks the document.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let document = format!("{}\n", admin_api::openapi().to_pretty_json().context("the document is not JSON")?);
+    let document = format!(
+        "{}\n",
+        admin_api::openapi()
+            .to_pretty_json()
+            .context("the document is not JSON")?
+    );
     let path = options.file.display();
     if !options.check {
         if let Some(folder) = options.file.parent() {
@@ -35,6 +40,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         say(format!("{path} is current"));
         return Ok(ExitCode::SUCCESS);
     }
-    say(format!("{path} is stale: run `truerelay openapi` and commit the result"));
+    say(format!(
+        "{path} is stale: run `truerelay openapi` and commit the result"
+    ));
     Ok(ExitCode::FAILURE)
 }

@@ -95,11 +95,14 @@ async fn create_token(create: &Create) -> anyhow::Result<()> {
     let opened = open(&create.config).await?;
     let tx = opened.database.begin().await?;
     let pepper = &opened.keyring.pepper;
-    let (token, plain) =
-        operator_tokens::create(&tx, &actor(), pepper, &create.name, create.role.into()).await?;
+    let (token, plain) = operator_tokens::create(&tx, &actor(), pepper, &create.name, create.role.into()).await?;
     tx.commit().await?;
     // the token alone on standard output, so that a script can keep it
-    complain(format!("operator token {} ({}), shown once:", token.id, token.role.as_str()));
+    complain(format!(
+        "operator token {} ({}), shown once:",
+        token.id,
+        token.role.as_str()
+    ));
     say(plain.expose());
     opened.database.close().await;
     Ok(())
@@ -137,6 +140,17 @@ fn line(token: &OperatorToken) -> String {
         Some(at) => format!("revoked {}", at.to_rfc3339()),
         None => "valid".to_owned(),
     };
-    let OperatorToken { id, role, last4, created_at, name, .. } = token;
-    format!("{id}  {:<9}  ...{last4}  created {}  {state}  {name}", role.as_str(), created_at.to_rfc3339())
+    let OperatorToken {
+        id,
+        role,
+        last4,
+        created_at,
+        name,
+        ..
+    } = token;
+    format!(
+        "{id}  {:<9}  ...{last4}  created {}  {state}  {name}",
+        role.as_str(),
+        created_at.to_rfc3339()
+    )
 }

@@ -15,7 +15,10 @@ pub fn run(config: &ConfigFile) -> anyhow::Result<ExitCode> {
     let metrics = start_metrics()?;
     run_node(async |runtimes| {
         let prepared = prepare(&config, runtimes).await?;
-        start(&config, &prepared, metrics).await?.until_stopped(&config.server).await
+        start(&config, &prepared, metrics)
+            .await?
+            .until_stopped(&config.server)
+            .await
     })?;
     Ok(ExitCode::SUCCESS)
 }

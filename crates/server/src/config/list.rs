@@ -25,7 +25,9 @@ where
     T::Err: fmt::Display,
 {
     fn parse<E: Error>(text: &str) -> Result<T, E> {
-        text.trim().parse().map_err(|error| E::custom(format!("`{}`: {error}", text.trim())))
+        text.trim()
+            .parse()
+            .map_err(|error| E::custom(format!("`{}`: {error}", text.trim())))
     }
 }
 

@@ -34,9 +34,13 @@ pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> anyhow
         check_syntax(path, &text)?;
         layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
     }
-    let environment: HashMap<String, String> =
-        environment.into_iter().filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX)).collect();
-    let variables = Environment::with_prefix("TRUERELAY").prefix_separator("__").separator("__");
+    let environment: HashMap<String, String> = environment
+        .into_iter()
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+        .collect();
+    let variables = Environment::with_prefix("TRUERELAY")
+        .prefix_separator("__")
+        .separator("__");
     let config: Config = layers
         .add_source(variables.source(Some(environment)))
         .build()
@@ -48,9 +52,17 @@ pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> anyhow
 
 /// A syntax error by its place only: the parser's own message repeats the line, which may hold a secret.
 fn check_syntax(path: &Path, text: &str) -> anyhow::Result<()> {
-    let Err(error) = text.parse::<toml::Table>() else { return Ok(()) };
-    let line = error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-    Err(anyhow!("{} is not TOML: line {line}: {}", path.display(), error.message()))
+    let Err(error) = text.parse::<toml::Table>() else {
+        return Ok(());
+    };
+    let line = error.span().map_or(1, |span| {
+        text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1
+    });
+    Err(anyhow!(
+        "{} is not TOML: line {line}: {}",
+        path.display(),
+        error.message()
+    ))
 }
 
 fn explain(error: &ConfigError, file: Option<&Path>) -> anyhow::Error {

@@ -7,7 +7,10 @@ use super::{Config, DEFAULTS, load};
 const KEY: &str = "k1:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn load_text(text: &str, pairs: &[(&str, &str)]) -> anyhow::Result<Config> {
@@ -106,7 +109,10 @@ fn secrets_are_shown_neither_by_print_nor_by_debug() {
     .expect("it is valid");
     assert_eq!(config.keys.pepper.get().expect("it is set").expose(), KEY);
     for shown in [config.to_toml().expect("it is TOML"), format!("{config:?}")] {
-        assert!(!shown.contains("hunter2") && !shown.contains("ccddeeff"), "a secret is shown: {shown}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("ccddeeff"),
+            "a secret is shown: {shown}"
+        );
     }
 }
 

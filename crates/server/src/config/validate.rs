@@ -4,7 +4,10 @@ use anyhow::bail;
 use domain::secret::SecretText;
 use store::keyring::ServerKey;
 
-use super::{Config, sections::{KeysSection, OutboundSection, ServerSection}};
+use super::{
+    Config,
+    sections::{KeysSection, OutboundSection, ServerSection},
+};
 
 impl Config {
     /// Checks what types cannot.
@@ -20,16 +23,32 @@ impl Config {
         if let Err(problem) = self.relay.validate() {
             problems.push(problem);
         }
-        require(&mut problems, self.database.max_connections > 0, "database.max_connections must be at least 1");
+        require(
+            &mut problems,
+            self.database.max_connections > 0,
+            "database.max_connections must be at least 1",
+        );
         require(&mut problems, self.redis.nodes > 0, "redis.nodes must be at least 1");
-        require(&mut problems, self.redis.timeout_ms > 0, "redis.timeout_ms must be at least 1");
-        require(&mut problems, self.ledger.queue_capacity >= 100, "ledger.queue_capacity must be at least 100");
+        require(
+            &mut problems,
+            self.redis.timeout_ms > 0,
+            "redis.timeout_ms must be at least 1",
+        );
+        require(
+            &mut problems,
+            self.ledger.queue_capacity >= 100,
+            "ledger.queue_capacity must be at least 100",
+        );
         require(
             &mut problems,
             self.ledger.close_expired_holds_every_s > 0,
             "ledger.close_expired_holds_every_s must be at least 1",
         );
-        require(&mut problems, !self.data.folder.as_os_str().is_empty(), "data.folder must name a folder");
+        require(
+            &mut problems,
+            !self.data.folder.as_os_str().is_empty(),
+            "data.folder must name a folder",
+        );
         if problems.is_empty() {
             return Ok(());
         }
@@ -38,8 +57,17 @@ impl Config {
 
     fn check_addresses(&self, problems: &mut Vec<String>) {
         let same = self.server.listen == self.admin.listen && self.server.listen.port() != 0;
-        require(problems, !same, "server.listen and admin.listen must differ: operators have a listener of their own");
-        check_scheme(problems, "database.url", self.database.url.get(), &["postgres://", "postgresql://"]);
+        require(
+            problems,
+            !same,
+            "server.listen and admin.listen must differ: operators have a listener of their own",
+        );
+        check_scheme(
+            problems,
+            "database.url",
+            self.database.url.get(),
+            &["postgres://", "postgresql://"],
+        );
         check_scheme(problems, "redis.url", self.redis.url.get(), &["redis://", "rediss://"]);
     }
 }
@@ -47,11 +75,27 @@ impl Config {
 impl ServerSection {
     fn check(&self, problems: &mut Vec<String>) {
         require(problems, self.workers <= 1_024, "server.workers must not exceed 1024");
-        require(problems, self.max_connections > 0, "server.max_connections must be at least 1");
-        require(problems, self.keep_alive_s > 0, "server.keep_alive_s must be at least 1");
-        require(problems, self.drain_timeout_s <= 86_400, "server.drain_timeout_s must not exceed a day");
+        require(
+            problems,
+            self.max_connections > 0,
+            "server.max_connections must be at least 1",
+        );
+        require(
+            problems,
+            self.keep_alive_s > 0,
+            "server.keep_alive_s must be at least 1",
+        );
+        require(
+            problems,
+            self.drain_timeout_s <= 86_400,
+            "server.drain_timeout_s must not exceed a day",
+        );
         let delay_fits = self.drain_delay_s <= self.drain_timeout_s;
-        require(problems, delay_fits, "server.drain_delay_s must not exceed server.drain_timeout_s");
+        require(
+            problems,
+            delay_fits,
+            "server.drain_delay_s must not exceed server.drain_timeout_s",
+        );
         let believes_all = self.trusted_proxies.iter().any(|network| network.prefix_len() == 0);
         require(
             problems,
@@ -63,10 +107,22 @@ impl ServerSection {
 
 impl OutboundSection {
     fn check(&self, problems: &mut Vec<String>) {
-        require(problems, self.connect_timeout_ms > 0, "outbound.connect_timeout_ms must be at least 1");
-        require(problems, self.pool_idle_timeout_s > 0, "outbound.pool_idle_timeout_s must be at least 1");
+        require(
+            problems,
+            self.connect_timeout_ms > 0,
+            "outbound.connect_timeout_ms must be at least 1",
+        );
+        require(
+            problems,
+            self.pool_idle_timeout_s > 0,
+            "outbound.pool_idle_timeout_s must be at least 1",
+        );
         let ports_named = !self.public_ports.is_empty() && !self.public_ports.contains(&0);
-        require(problems, ports_named, "outbound.public_ports must name at least one port, and not 0");
+        require(
+            problems,
+            ports_named,
+            "outbound.public_ports must name at least one port, and not 0",
+        );
     }
 }
 

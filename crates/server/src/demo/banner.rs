@@ -26,21 +26,39 @@ pub fn text(place: &Place<'_>, seeded: &Seeded) -> String {
 }
 
 fn write_text(text: &mut String, place: &Place<'_>, seeded: &Seeded) -> std::fmt::Result {
-    let Place { relay, admin, simulator, folder, headers_file } = place;
+    let Place {
+        relay,
+        admin,
+        simulator,
+        folder,
+        headers_file,
+    } = place;
     let (key, headers) = (seeded.key.expose(), shell_quoted(&headers_file.display().to_string()));
-    writeln!(text, "\nTruerelay demo. Everything is real but the provider, which invents its answers.\n")?;
-    writeln!(text, "  relay         http://{relay}/v1    (OpenAI: base URL with /v1; Anthropic: without)")?;
+    writeln!(
+        text,
+        "\nTruerelay demo. Everything is real but the provider, which invents its answers.\n"
+    )?;
+    writeln!(
+        text,
+        "  relay         http://{relay}/v1    (OpenAI: base URL with /v1; Anthropic: without)"
+    )?;
     writeln!(text, "  admin API     http://{admin}/admin/v1    (metrics at /metrics)")?;
     writeln!(text, "  provider      {simulator}    (simulated)")?;
     writeln!(text, "  data folder   {}", folder.display())?;
-    writeln!(text, "  models        {OPENAI_MODEL}, {ANTHROPIC_MODEL}, and more at /v1/models")?;
+    writeln!(
+        text,
+        "  models        {OPENAI_MODEL}, {ANTHROPIC_MODEL}, and more at /v1/models"
+    )?;
     writeln!(text, "\n  virtual key       {key}")?;
     writeln!(text, "  operator token    {}", seeded.operator.expose())?;
     writeln!(text, "  balance           {} USD", seeded.balance)?;
     if seeded.is_first {
         writeln!(text, "\nKey and token are shown this once.")?;
     } else {
-        writeln!(text, "\nThe folder had a demo before: key and token are new, earlier ones stay valid.")?;
+        writeln!(
+            text,
+            "\nThe folder had a demo before: key and token are new, earlier ones stay valid."
+        )?;
     }
     let authorization = format!("-H 'Authorization: Bearer {key}'");
     writeln!(text, "\n1. Stream an answer:\n")?;
@@ -75,7 +93,10 @@ mod tests {
     fn a_shell_reads_the_quoted_text_back() {
         for text in ["plain", "with space", "it's", "$(x) `y` \"z\" \\"] {
             let script = format!("printf %s {}", shell_quoted(text));
-            let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("there is a shell");
+            let output = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .expect("there is a shell");
             assert_eq!(String::from_utf8_lossy(&output.stdout), text);
         }
     }
@@ -96,9 +117,19 @@ mod tests {
             headers_file: Path::new("/d/h"),
         };
         let text = text(&place, &seeded);
-        for part in [seeded.key.expose(), seeded.operator.expose(), "127.0.0.1:1/v1", "127.0.0.1:2/admin", ":3", "5"] {
+        for part in [
+            seeded.key.expose(),
+            seeded.operator.expose(),
+            "127.0.0.1:1/v1",
+            "127.0.0.1:2/admin",
+            ":3",
+            "5",
+        ] {
             assert!(text.contains(part), "{part} is missing in: {text}");
         }
-        assert!(text.lines().any(|line| line.starts_with("curl -sN") && line.contains("\"stream\":true")));
+        assert!(
+            text.lines()
+                .any(|line| line.starts_with("curl -sN") && line.contains("\"stream\":true"))
+        );
     }
 }

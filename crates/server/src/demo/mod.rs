@@ -57,7 +57,8 @@ async fn run_demo(
     };
     let simulator = Simulator::start(settings).await.context("--simulator-port")?;
     let opened = &prepared.opened;
-    let seeded = seeding::seed(&opened.database, &opened.keyring, simulator.base_url()).await?;
+    let base_url = format!("{}/v1", simulator.base_url());
+    let seeded = seeding::seed(&opened.database, &opened.keyring, &base_url).await?;
     let running = start(config, &prepared, metrics).await?;
     let headers_file = opened.folder.path().join("last-answer.headers");
     let place = banner::Place {

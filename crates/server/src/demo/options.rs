@@ -45,7 +45,10 @@ impl Options {
     /// When others could reach the demo and that was not asked for.
     pub fn config(&self) -> anyhow::Result<Config> {
         if !self.listen.to_canonical().is_loopback() && !self.expose_demo {
-            bail!("a demo listens on loopback only: leave out --listen {}, or give --expose-demo", self.listen);
+            bail!(
+                "a demo listens on loopback only: leave out --listen {}, or give --expose-demo",
+                self.listen
+            );
         }
         let mut config = load(None, HashMap::new())?;
         config.server.listen = SocketAddr::new(self.listen, self.port);
@@ -72,15 +75,27 @@ mod tests {
     }
 
     fn config(arguments: &[&str]) -> anyhow::Result<Config> {
-        Line::try_parse_from(std::iter::once(&"demo").chain(arguments)).expect("arguments").options.config()
+        Line::try_parse_from(std::iter::once(&"demo").chain(arguments))
+            .expect("arguments")
+            .options
+            .config()
     }
 
     #[test]
     fn a_demo_is_on_loopback_unless_told() {
         assert_eq!(config(&[]).expect("valid").server.listen.to_string(), "127.0.0.1:8080");
-        assert_eq!(config(&["--listen", "::1", "--port", "9"]).expect("valid").server.listen.to_string(), "[::1]:9");
+        assert_eq!(
+            config(&["--listen", "::1", "--port", "9"])
+                .expect("valid")
+                .server
+                .listen
+                .to_string(),
+            "[::1]:9"
+        );
         for open in ["0.0.0.0", "::", "192.0.2.1", "::ffff:0.0.0.0"] {
-            let refusal = config(&["--listen", open]).expect_err("others could reach it").to_string();
+            let refusal = config(&["--listen", open])
+                .expect_err("others could reach it")
+                .to_string();
             assert!(refusal.contains("--expose-demo"), "{refusal}");
         }
         config(&["--listen", "0.0.0.0", "--expose-demo"]).expect("it was asked for");

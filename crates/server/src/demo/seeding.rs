@@ -1,12 +1,14 @@
 //! What a demo needs in its database. Every step makes only what is missing, so a demo that was killed in the middle
 //! of its first start is completed by the next.
 
-use accounts::{KeySettings, NewTenant, OperatorRole, PlainKey, PlainToken, Tenant, operator_keys, operator_tenants,
-    operator_tokens};
+use accounts::{
+    KeySettings, NewTenant, OperatorRole, PlainKey, PlainToken, Tenant, operator_keys, operator_tenants,
+    operator_tokens,
+};
 use catalog::{
     Basis, NewCredential, NewOffer, NewPool, NewProvider, OfferFilter, PoolView, ProviderView, UpdateProvider,
 };
-use domain::{Amount, ProviderId, PoolId, request::Dialect, secret::SecretText};
+use domain::{Amount, PoolId, ProviderId, request::Dialect, secret::SecretText};
 use ledger::movements::{Grant, GrantKind, grant, open_account};
 use store::{Database, Tx, audit::Actor, keyring::Keyring};
 
@@ -25,10 +27,22 @@ struct DemoModel {
 
 /// One inexpensive model per wire format first: the banner's lines use them.
 const MODELS: [DemoModel; 4] = [
-    DemoModel { id: OPENAI_MODEL, vendor: "openai" },
-    DemoModel { id: ANTHROPIC_MODEL, vendor: "anthropic" },
-    DemoModel { id: "openai/gpt-4o-mini", vendor: "openai" },
-    DemoModel { id: "anthropic/claude-sonnet-4.5", vendor: "anthropic" },
+    DemoModel {
+        id: OPENAI_MODEL,
+        vendor: "openai",
+    },
+    DemoModel {
+        id: ANTHROPIC_MODEL,
+        vendor: "anthropic",
+    },
+    DemoModel {
+        id: "openai/gpt-4o-mini",
+        vendor: "openai",
+    },
+    DemoModel {
+        id: "anthropic/claude-sonnet-4.5",
+        vendor: "anthropic",
+    },
 ];
 /// Answers in OpenAI's format.
 pub const OPENAI_MODEL: &str = "openai/gpt-5-mini";
@@ -60,13 +74,22 @@ pub async fn seed(database: &Database, keyring: &Keyring, base_url: &str) -> any
     credential(&tx, &actor, keyring, &pool, base_url).await?;
     offers(&tx, &actor, pool.id).await?;
     let (tenant, is_first) = tenant(&tx, &actor).await?;
-    let name = KeySettings { name: "demo".to_owned(), ..KeySettings::default() };
+    let name = KeySettings {
+        name: "demo".to_owned(),
+        ..KeySettings::default()
+    };
     let (_, key) = operator_keys::create(&tx, &actor, &keyring.pepper, tenant.id, name).await?;
-    let (_, operator) =
-        operator_tokens::create(&tx, &actor, &keyring.pepper, "demo", OperatorRole::Full).await?;
+    let (_, operator) = operator_tokens::create(&tx, &actor, &keyring.pepper, "demo", OperatorRole::Full).await?;
     tx.commit().await?;
-    let balance = ledger::reading::balance(database.readers(), tenant.id).await?.unwrap_or_default();
-    Ok(Seeded { key, operator, balance: balance.available, is_first })
+    let balance = ledger::reading::balance(database.readers(), tenant.id)
+        .await?
+        .unwrap_or_default();
+    Ok(Seeded {
+        key,
+        operator,
+        balance: balance.available,
+        is_first,
+    })
 }
 
 /// The simulated provider, at the address that it has this time.
@@ -90,7 +113,10 @@ async fn provider(tx: &Tx, actor: &Actor, base_url: &str) -> anyhow::Result<Prov
             catalog::remove_credential(tx, actor, credential.id).await?;
         }
     }
-    let update = UpdateProvider { base_url: Some(base_url.to_owned()), ..UpdateProvider::default() };
+    let update = UpdateProvider {
+        base_url: Some(base_url.to_owned()),
+        ..UpdateProvider::default()
+    };
     Ok(catalog::update_provider(tx, actor, known.id, update).await?)
 }
 
@@ -103,18 +129,19 @@ async fn pool(tx: &Tx, actor: &Actor, provider: ProviderId) -> anyhow::Result<Po
     if let Some(pool) = pools_of(tx, provider).await?.into_iter().next() {
         return Ok(pool);
     }
-    let new = NewPool { provider, name: PROVIDER.to_owned(), multiplier: "1".parse()? };
+    let new = NewPool {
+        provider,
+        name: PROVIDER.to_owned(),
+        multiplier: "1".parse()?,
+    };
     Ok(catalog::create_pool(tx, actor, new).await?)
 }
 
-async fn credential(
-    tx: &Tx,
-    actor: &Actor,
-    keyring: &Keyring,
-    pool: &PoolView,
-    base_url: &str,
-) -> anyhow::Result<()> {
-    if !catalog::list_credentials(tx.connection(), Some(pool.id), None, 1).await?.is_empty() {
+async fn credential(tx: &Tx, actor: &Actor, keyring: &Keyring, pool: &PoolView, base_url: &str) -> anyhow::Result<()> {
+    if !catalog::list_credentials(tx.connection(), Some(pool.id), None, 1)
+        .await?
+        .is_empty()
+    {
         return Ok(());
     }
     let new = NewCredential {
@@ -129,14 +156,20 @@ async fn credential(
 }
 
 async fn offers(tx: &Tx, actor: &Actor, pool: PoolId) -> anyhow::Result<()> {
-    let filter = OfferFilter { pool: Some(pool), ..OfferFilter::default() };
+    let filter = OfferFilter {
+        pool: Some(pool),
+        ..OfferFilter::default()
+    };
     let offered = catalog::list_offers(tx.connection(), &filter, None, PAGE).await?;
     for model in &MODELS {
         if offered.iter().any(|offer| offer.model == model.id) {
             continue;
         }
         // at the vendor's own list prices
-        let new = NewOffer { template: Some(model.vendor.to_owned()), ..NewOffer::of(model.id, pool) };
+        let new = NewOffer {
+            template: Some(model.vendor.to_owned()),
+            ..NewOffer::of(model.id, pool)
+        };
         catalog::create_offer(tx, actor, new).await?;
     }
     Ok(())
@@ -148,7 +181,15 @@ async fn tenant(tx: &Tx, actor: &Actor) -> anyhow::Result<(Tenant, bool)> {
     if let Some(tenant) = known.into_iter().find(|tenant| tenant.name == TENANT) {
         return Ok((tenant, false));
     }
-    let tenant = operator_tenants::create(tx, actor, NewTenant { name: TENANT.to_owned(), tier: None }).await?;
+    let tenant = operator_tenants::create(
+        tx,
+        actor,
+        NewTenant {
+            name: TENANT.to_owned(),
+            tier: None,
+        },
+    )
+    .await?;
     open_account(tx, tenant.id).await?;
     let gift = Grant {
         tenant: tenant.id,

@@ -1,0 +1,87 @@
+//! PURE: the rows that a hold and its end become.
+
+use domain::Amount;
+
+use crate::{
+    items::{ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
+    rules::BatchName,
+};
+
+/// The row of a hold that was accepted.
+pub fn open_hold(request: &HoldRequest) -> OpenHold {
+    OpenHold {
+        request: request.request,
+        tenant: request.tenant,
+        key: request.key,
+        amount: request.amount,
+        budgets: request.budgets.iter().map(|claim| claim.key).collect(),
+        price_version: request.price_version,
+        provider: request.provider.clone(),
+        provider_estimate: request.provider_estimate,
+    }
+}
+
+/// The terminal row of a hold: the customer pays what was wanted, as far as the hold goes.
+pub fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> ChargeRow {
+    let (state, wanted, provider_cost) = match &closing.end {
+        End::Settle(settled) => (ChargeState::Settled, settled.amount(), settled.provider_cost().amount),
+        End::Void => (ChargeState::Voided, Amount::ZERO, Amount::ZERO),
+    };
+    let amount = wanted.min(hold.amount);
+    let overrun = wanted.less(amount);
+    ChargeRow {
+        request: closing.request,
+        tenant: hold.tenant,
+        key: hold.key,
+        state,
+        reason: closing.reason,
+        held: hold.amount,
+        amount,
+        overrun,
+        provider_cost,
+        unbilled: sum_of(&closing.unbilled),
+        price_version: hold.price_version,
+        transaction: (!wanted.is_zero()).then(|| batch.usage_id(hold.tenant)),
+    }
+}
+
+/// The terminal row of a hold that was refused.
+pub fn refused_row(request: &HoldRequest, refusal: &Refusal) -> ChargeRow {
+    ChargeRow {
+        request: request.request,
+        tenant: request.tenant,
+        key: request.key,
+        state: ChargeState::Refused,
+        reason: refusal.reason(),
+        held: Amount::ZERO,
+        amount: Amount::ZERO,
+        overrun: Amount::ZERO,
+        provider_cost: Amount::ZERO,
+        unbilled: Amount::ZERO,
+        price_version: request.price_version,
+        transaction: None,
+    }
+}
+
+/// The terminal row of a request that was closed without a hold: nothing is charged.
+pub fn orphan_row(closing: &Closing) -> ChargeRow {
+    ChargeRow {
+        request: closing.request,
+        tenant: closing.tenant,
+        key: closing.key,
+        state: ChargeState::Voided,
+        reason: closing.reason,
+        held: Amount::ZERO,
+        amount: Amount::ZERO,
+        overrun: Amount::ZERO,
+        provider_cost: Amount::ZERO,
+        unbilled: Amount::ZERO,
+        price_version: 0,
+        transaction: None,
+    }
+}
+
+fn sum_of(costs: &[ProviderCost]) -> Amount {
+    Amount::checked_sum(costs.iter().map(|cost| cost.amount)).unwrap_or(Amount::MAX)
+}
+

@@ -1,0 +1,294 @@
+//! A fresh database per test, with tenants, ledgers and the requests that most tests need.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use domain::{
+    Amount, KeyId, NodeId, RequestId, TenantId,
+    clock::UnixMs,
+    pricing::{Charge, Circumstances, FrozenPrice, Multipliers, charge},
+    request::{Dialect, Reason, RequestRecord},
+    secret::SecretText,
+    usage::{TokenClass, Usage, UsageSource},
+};
+use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
+use smallvec::SmallVec;
+use store::{Backend, Database, DatabaseSettings, StoreError, Tx, audit::Actor};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::{
+    BatchRider, Ending, HoldRequest, Ledger, LedgerSettings, NodeIdentity, WriterEnd,
+    batch::{Batch, BatchStore, Committed, Item, Locking},
+    items::{Closing, End, Settled},
+    movements::{self, Grant, GrantKind, Granted},
+    reading,
+    rules::{Balance, BatchName},
+    sql_store::SqlBatchStore,
+    verify,
+};
+
+pub const MAX_REQUEST_TIME: Duration = Duration::from_secs(900);
+/// A record of this model is one that the log refuses.
+pub const POISON: &str = "poison";
+
+pub struct World {
+    pub database: Database,
+    pub rider: Arc<Rider>,
+    folder: Option<tempfile::TempDir>,
+    server: Option<(String, String)>,
+}
+
+/// Stands for the request log: it writes a row in the batch's transaction and refuses poison.
+#[derive(Default)]
+pub struct Rider {
+    pub written: Mutex<BTreeSet<RequestId>>,
+}
+
+#[async_trait]
+impl BatchRider for Rider {
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
+        for record in records {
+            if record.model == POISON {
+                return Err(StoreError::Contradiction("poison".to_owned()));
+            }
+            let sql = "INSERT INTO change_topic (topic, version) VALUES ($1, 1)";
+            tx.execute(sql, vec![record.id.to_string().into()]).await?;
+            self.written.lock().unwrap().insert(record.id);
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    pub async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("truerelay.sqlite");
+        Self::open(DatabaseSettings::Sqlite { file }, Some(folder), None).await
+    }
+
+    pub async fn postgres() -> Option<Self> {
+        let server = std::env::var("TRUERELAY_TEST_POSTGRES_URL").ok()?;
+        let name = format!("ledger_{}", Uuid::new_v4().simple());
+        let admin = sea_orm::Database::connect(&server).await.unwrap();
+        admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        admin.close().await.unwrap();
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = SecretText::new(format!("{base}/{name}"));
+        let settings = DatabaseSettings::Postgres { url, max_connections: 4 };
+        Some(Self::open(settings, None, Some((server, name))).await)
+    }
+
+    async fn open(
+        settings: DatabaseSettings,
+        folder: Option<tempfile::TempDir>,
+        server: Option<(String, String)>,
+    ) -> Self {
+        let database = Database::open(&settings).await.unwrap();
+        store::apply_migrations(&database).await.unwrap();
+        Self { database, rider: Arc::default(), folder, server }
+    }
+
+    /// The books must be in order at the end of every test.
+    pub async fn end(self) {
+        self.assert_clean().await;
+        self.database.close().await;
+        if let Some((server, name)) = &self.server {
+            let admin = sea_orm::Database::connect(server).await.unwrap();
+            let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+            admin.execute_unprepared(&drop).await.unwrap();
+        }
+        drop(self.folder);
+    }
+
+    pub async fn assert_clean(&self) {
+        let report = verify::verify(&self.database, MAX_REQUEST_TIME).await.unwrap();
+        assert!(report.is_clean(), "{report:#?}");
+    }
+
+    pub fn store(&self) -> SqlBatchStore {
+        SqlBatchStore::new(self.database.clone(), Arc::clone(&self.rider) as Arc<dyn BatchRider>)
+    }
+
+    pub async fn ledger(&self) -> Ledger {
+        self.ledger_of(NodeId::generate(), 4_000).await.0
+    }
+
+    pub async fn ledger_of(
+        &self,
+        node: NodeId,
+        queue_capacity: u32,
+    ) -> (Ledger, NodeIdentity, tokio::task::JoinHandle<WriterEnd>) {
+        let identity = NodeIdentity { id: node, boot: Uuid::now_v7() };
+        let settings = LedgerSettings { queue_capacity, max_request_time: MAX_REQUEST_TIME };
+        let rider = Arc::clone(&self.rider) as Arc<dyn BatchRider>;
+        let (ledger, writer) =
+            Ledger::start(self.database.clone(), rider, identity, settings, &Handle::current()).await.unwrap();
+        (ledger, identity, writer)
+    }
+
+    /// A tenant with so much paid credit, in nano-USD.
+    pub async fn tenant(&self, credit: i64) -> TenantId {
+        let tenant = TenantId::generate();
+        let tx = self.database.begin().await.unwrap();
+        movements::open_account(&tx, tenant).await.unwrap();
+        tx.commit().await.unwrap();
+        if credit > 0 {
+            self.grant(tenant, GrantKind::Payment, credit, "first").await.unwrap();
+        }
+        tenant
+    }
+
+    pub async fn grant(
+        &self,
+        tenant: TenantId,
+        kind: GrantKind,
+        amount: i64,
+        source: &str,
+    ) -> Result<Granted, crate::LedgerError> {
+        let tx = self.database.begin().await.unwrap();
+        let grant = Grant { tenant, amount: Amount::from_nanos(amount), kind, source: source.to_owned() };
+        let granted = movements::grant(&tx, &Actor::system("test"), &grant).await?;
+        tx.commit().await.unwrap();
+        Ok(granted)
+    }
+
+    pub async fn balance(&self, tenant: TenantId) -> (i64, i64, i64) {
+        let balance: Balance = reading::balance(self.database.readers(), tenant).await.unwrap().unwrap();
+        (balance.available.nanos(), balance.held.nanos(), balance.debt.nanos())
+    }
+
+    pub async fn rows(&self, sql: &str, values: Vec<Value>) -> Vec<QueryResult> {
+        let connection = self.database.readers();
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        connection.query_all_raw(statement).await.unwrap()
+    }
+
+    /// The one number that a query answers.
+    pub async fn number(&self, sql: &str) -> i64 {
+        let sql = match self.database.backend() {
+            Backend::Postgres => format!("SELECT CAST(({sql}) AS BIGINT) AS n"),
+            Backend::Sqlite => format!("SELECT ({sql}) AS n"),
+        };
+        self.rows(&sql, vec![]).await[0].try_get("", "n").unwrap()
+    }
+
+    pub async fn posted(&self, account: &str) -> i64 {
+        self.number(&format!("SELECT COALESCE(SUM(amount), 0) FROM entry WHERE account = '{account}'")).await
+    }
+
+    pub async fn change(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
+        let tx = self.database.begin().await?;
+        let changed = tx.execute(sql, values).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+}
+
+pub fn hold_request(tenant: TenantId, amount: i64) -> HoldRequest {
+    HoldRequest {
+        request: RequestId::generate(),
+        tenant,
+        key: KeyId::generate(),
+        amount: Amount::from_nanos(amount),
+        budgets: SmallVec::new(),
+        price_version: 1,
+        provider: "acme".to_owned(),
+        provider_estimate: Amount::from_nanos(amount),
+    }
+}
+
+/// A charge of so many nano-USD, as the pricing rules make it: one nano-USD a token.
+pub fn charge_of(nanos: u64) -> Charge {
+    let price = FrozenPrice {
+        version: 1,
+        entry: Arc::new(serde_json::from_str(r#"{"price":{"input":"0.001","output":"0.001"}}"#).unwrap()),
+        multipliers: Multipliers::ONE,
+        admitted_at: UnixMs(0),
+    };
+    let usage = Usage::default().with_tokens(TokenClass::Input, nanos);
+    let charge = charge(&[price], &usage, &Circumstances::at(UnixMs(0))).unwrap();
+    assert_eq!(charge.amount().nanos(), i64::try_from(nanos).unwrap());
+    charge
+}
+
+pub fn ending(reason: Reason) -> Ending {
+    Ending { reason, unbilled: Vec::new(), record: None }
+}
+
+pub fn completed() -> Ending {
+    ending(Reason::Completed)
+}
+
+pub fn record(request: RequestId, tenant: TenantId, model: &str) -> Box<RequestRecord> {
+    Box::new(RequestRecord {
+        id: request,
+        tenant,
+        key: KeyId::generate(),
+        dialect: Dialect::OpenaiChat,
+        requested_model: model.to_owned(),
+        model: model.to_owned(),
+        served_model: None,
+        provider: None,
+        pool: None,
+        offer: None,
+        price_version: 1,
+        multiplier: "1".to_owned(),
+        stream: false,
+        status: 200,
+        reason: Reason::Completed,
+        usage: Usage::default(),
+        usage_source: UsageSource::Provider,
+        flags: Vec::new(),
+        lines: Vec::new(),
+        held: Amount::ZERO,
+        started_at: UnixMs(0),
+        first_byte_ms: None,
+        duration_ms: 1,
+        attempts: Vec::new(),
+    })
+}
+
+pub fn settle_item(of: &HoldRequest, nanos: u64) -> Item {
+    let end = End::Settle(Settled::new(&charge_of(nanos), of.provider.clone()));
+    Item::Close(closing(of, Reason::Completed, end))
+}
+
+pub fn void_item(of: &HoldRequest) -> Item {
+    Item::Close(closing(of, Reason::UpstreamFailed, End::Void))
+}
+
+fn closing(of: &HoldRequest, reason: Reason, end: End) -> Closing {
+    Closing { request: of.request, tenant: of.tenant, key: of.key, reason, end, unbilled: Vec::new(), record: None }
+}
+
+/// Batches of one boot, sent to the store without a writer.
+pub struct Batches {
+    pub store: SqlBatchStore,
+    pub name: BatchName,
+}
+
+impl World {
+    pub async fn batches(&self) -> Batches {
+        let name = BatchName { node: Uuid::now_v7(), boot: Uuid::now_v7(), number: 0 };
+        let sql = "INSERT INTO node (id, boot, batch_no, last_commit_at_ms) VALUES ($1, $2, 0, 0)";
+        self.change(sql, vec![name.node.into(), name.boot.into()]).await.unwrap();
+        Batches { store: self.store(), name }
+    }
+}
+
+impl Batches {
+    pub fn next(&mut self, items: Vec<Item>) -> Batch {
+        self.name.number += 1;
+        Batch { name: self.name, items }
+    }
+
+    pub async fn send(&mut self, items: Vec<Item>) -> Committed {
+        let batch = self.next(items);
+        self.store.apply(&batch, Locking::Wait).await.unwrap()
+    }
+}

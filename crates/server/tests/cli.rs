@@ -1,0 +1,258 @@
+//! The binary as a person meets it: what it prints, what it refuses, how it ends. What it serves is tested elsewhere.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+fn truerelay(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_truerelay"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRUERELAY")) {
+        command.env_remove(name);
+    }
+    command
+        .env("TRUERELAY__DATA__FOLDER", folder.join("data"))
+        .env("TRUERELAY__SERVER__LISTEN", "127.0.0.1:0")
+        .env("TRUERELAY__ADMIN__LISTEN", "127.0.0.1:0")
+        .env("TRUERELAY__SERVER__WORKERS", "1")
+        .current_dir(folder)
+        .stdin(Stdio::null());
+    command
+}
+
+fn output(folder: &Path, arguments: &[&str]) -> Output {
+    truerelay(folder).args(arguments).output().expect("it can be started")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A server that is killed with the test that started it.
+struct Server {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+    relay: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Server {
+    fn start(folder: &Path) -> Self {
+        let mut child = truerelay(folder)
+            .arg("serve")
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
+        loop {
+            let mut line = String::new();
+            assert_ne!(
+                log.read_line(&mut line).expect("it is text"),
+                0,
+                "the server ended before it listened"
+            );
+            let line: serde_json::Value = serde_json::from_str(&line).expect("every log line is JSON");
+            if line["message"] == "listening" {
+                let address = |name: &str| line[name].as_str().expect("it is named").parse().expect("an address");
+                return Self {
+                    relay: address("relay"),
+                    admin: address("admin"),
+                    child,
+                    log,
+                };
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &id])
+                .status()
+                .expect("there is `kill`")
+                .success()
+        );
+    }
+
+    /// Waits for the end, and answers whether it was a success and what was logged.
+    fn end(mut self) -> (bool, String) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).expect("it is text");
+        (self.child.wait().expect("it ends").success(), rest)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // it has ended already unless the test failed
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[test]
+fn config_check_and_print_say_what_is_in_force_and_hide_secrets() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let checked = output(folder.path(), &["config", "check"]);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+    let printed = truerelay(folder.path())
+        .args(["config", "print"])
+        .env("TRUERELAY__DATABASE__URL", "postgres://u:hunter2@h/d")
+        .output()
+        .expect("it can be started");
+    assert!(stdout(&printed).contains("workers = 1"), "{}", stdout(&printed));
+    assert!(!stdout(&printed).contains("hunter2"), "{}", stdout(&printed));
+    std::fs::write(folder.path().join("c.toml"), "[server]\nlistn = 1\n").expect("it can be written");
+    let refused = output(folder.path(), &["config", "check", "--config", "c.toml"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("listn") && stderr(&refused).contains("c.toml"),
+        "{}",
+        stderr(&refused)
+    );
+    assert!(
+        !folder.path().join("data").exists(),
+        "looking at the configuration must make nothing"
+    );
+}
+
+#[test]
+fn an_operator_token_is_shown_once_listed_and_revoked() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let created = output(
+        folder.path(),
+        &["operator", "token", "create", "--name", "ada", "--role", "read-only"],
+    );
+    assert!(created.status.success(), "{}", stderr(&created));
+    let token = stdout(&created).trim().to_owned();
+    assert!(
+        token.starts_with("op-tr-") && !token.contains(char::is_whitespace),
+        "{token}"
+    );
+    let listed = stdout(&output(folder.path(), &["operator", "token", "list"]));
+    assert!(
+        listed.contains("ada") && listed.contains("read_only") && listed.contains("valid"),
+        "{listed}"
+    );
+    assert!(!listed.contains(&token), "{listed}");
+    let id = listed.split_whitespace().next().expect("an id");
+    let revoked = stdout(&output(folder.path(), &["operator", "token", "revoke", id]));
+    assert!(revoked.contains("revoked"), "{revoked}");
+    let unknown = output(
+        folder.path(),
+        &["operator", "token", "revoke", &id.replace(&id[id.len() - 4..], "0000")],
+    );
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(
+        stderr(&unknown).contains("no such operator token"),
+        "{}",
+        stderr(&unknown)
+    );
+}
+
+#[test]
+fn a_server_answers_probes_shares_its_folder_with_commands_only_and_stops_cleanly() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = Server::start(folder.path());
+    for address in [server.relay, server.admin] {
+        assert!(get(address, "/healthz").contains("{\"status\":\"up\"}"));
+        assert!(get(address, "/readyz").contains("{\"status\":\"ready\"}"));
+    }
+    assert!(get(server.admin, "/metrics").contains("\ntruerelay_ready 1"));
+    assert!(get(server.relay, "/metrics").starts_with("HTTP/1.1 404"));
+    let second = output(folder.path(), &["serve"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        stderr(&second).contains("in use by another process"),
+        "{}",
+        stderr(&second)
+    );
+    let created = output(
+        folder.path(),
+        &["operator", "token", "create", "--name", "x", "--role", "full"],
+    );
+    assert!(created.status.success(), "{}", stderr(&created));
+    let verified = output(folder.path(), &["ledger", "verify"]);
+    assert!(
+        verified.status.success() && stdout(&verified).contains("I6"),
+        "{}",
+        stdout(&verified)
+    );
+    server.signal("-TERM");
+    let (success, log) = server.end();
+    assert!(success && log.contains("\"stopped\""), "{log}");
+}
+
+#[test]
+fn a_wrong_key_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert!(output(folder.path(), &["migrate"]).status.success());
+    assert!(output(folder.path(), &["operator", "token", "list"]).status.success());
+    let wrong = format!("k1:{}", "ab".repeat(32));
+    for variable in ["TRUERELAY_PEPPER", "TRUERELAY_ENCRYPTION_KEY"] {
+        let refused = truerelay(folder.path())
+            .arg("serve")
+            .env(variable, &wrong)
+            .output()
+            .expect("it can be started");
+        assert_eq!(refused.status.code(), Some(1));
+        let told = stderr(&refused);
+        assert!(
+            told.contains("give the original key") && !told.contains("abab"),
+            "{told}"
+        );
+    }
+    std::fs::remove_dir_all(folder.path().join("data/keys")).expect("it is there");
+    let refused = output(folder.path(), &["serve"]);
+    assert!(stderr(&refused).contains("Restore"), "{}", stderr(&refused));
+}
+
+#[test]
+fn a_taken_port_and_a_missing_database_are_told_in_one_line() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let missing = output(folder.path(), &["ledger", "verify"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert_eq!(stderr(&missing).lines().count(), 1, "{}", stderr(&missing));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("it is bound").port().to_string();
+    let refused = output(
+        folder.path(),
+        &["demo", "--data", "demo", "--port", &port, "--admin-port", "0"],
+    );
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains(&port) && stderr(&refused).contains("choose another port"),
+        "{}",
+        stderr(&refused)
+    );
+    let open = output(folder.path(), &["demo", "--listen", "0.0.0.0"]);
+    assert!(stderr(&open).contains("--expose-demo"), "{}", stderr(&open));
+}
+
+#[test]
+fn the_committed_openapi_document_is_compared_exactly() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    assert!(output(folder.path(), &["openapi"]).status.success());
+    assert!(output(folder.path(), &["openapi", "--check"]).status.success());
+    let path = folder.path().join("docs/openapi/admin.json");
+    let document = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::write(&path, document.replacen("\"3.1", "\"3.0", 1)).expect("it can be written");
+    let stale = output(folder.path(), &["openapi", "--check"]);
+    assert_eq!(stale.status.code(), Some(1));
+    assert!(stdout(&stale).contains("stale"), "{}", stdout(&stale));
+}
