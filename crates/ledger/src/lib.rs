@@ -20,6 +20,8 @@ mod recovery;
 pub mod rules;
 mod service;
 mod sql_store;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 mod view;
 mod writer;

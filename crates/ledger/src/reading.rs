@@ -126,7 +126,11 @@ pub async fn charge(
     let sql = "SELECT request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
                price_version, tx_id, closed_at_ms FROM charge WHERE request_id = $1 AND tenant_id = $2";
     let values = vec![request.as_uuid().into(), scope.tenant().as_uuid().into()];
-    rows(connection, sql, values).await?.first().map(closed_charge).transpose()
+    rows(connection, sql, values)
+        .await?
+        .first()
+        .map(closed_charge)
+        .transpose()
 }
 
 /// What an open request of the tenant has reserved; `None` when it is not open.
@@ -240,7 +244,10 @@ async fn read_transaction(connection: &DatabaseConnection, row: &QueryResult) ->
     let entries = entries
         .iter()
         .map(|entry| {
-            Ok(EntryView { account: entry.try_get("", "account")?, amount: amount(entry, "amount")? })
+            Ok(EntryView {
+                account: entry.try_get("", "account")?,
+                amount: amount(entry, "amount")?,
+            })
         })
         .collect::<Result<_, StoreError>>()?;
     Ok(TransactionView {
@@ -256,7 +263,10 @@ async fn read_transaction(connection: &DatabaseConnection, row: &QueryResult) ->
 }
 
 fn closed_charge(row: &QueryResult) -> Result<ClosedCharge, StoreError> {
-    Ok(ClosedCharge { row: read_charge(row)?, closed_at: UnixMs(row.try_get("", "closed_at_ms")?) })
+    Ok(ClosedCharge {
+        row: read_charge(row)?,
+        closed_at: UnixMs(row.try_get("", "closed_at_ms")?),
+    })
 }
 
 fn amount(row: &QueryResult, column: &str) -> Result<Amount, StoreError> {

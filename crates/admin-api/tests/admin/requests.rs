@@ -126,12 +126,12 @@ async fn requests_are_filtered_and_paged_newest_first() {
     write(&world, &records.iter().collect::<Vec<_>>()).await;
     let [first, second, third] = records.each_ref().map(|record| record.id.to_string());
     let list = async |query: &str| ids(&world.get(&format!("/admin/v1/requests?{query}")).await.expect(200));
-    assert_eq!(list("").await, [third.clone(), second.clone(), first.clone()]);
-    assert_eq!(list(&format!("tenant={one}")).await, [second.clone(), first.clone()]);
-    assert_eq!(list(&format!("key={}", records[2].key)).await, [third.clone()]);
-    assert_eq!(list("model=acme/a").await, [third.clone(), first.clone()]);
+    assert_eq!(list("").await, [third.as_str(), second.as_str(), first.as_str()]);
+    assert_eq!(list(&format!("tenant={one}")).await, [second.as_str(), first.as_str()]);
+    assert_eq!(list(&format!("key={}", records[2].key)).await, [third.as_str()]);
+    assert_eq!(list("model=acme/a").await, [third.as_str(), first.as_str()]);
     assert_eq!(list("model=acme/%25").await, Vec::<String>::new());
-    assert_eq!(list("reason=client_gone").await, [second.clone()]);
-    assert_eq!(list(&format!("model=acme/a&tenant={one}")).await, [first.clone()]);
-    assert_eq!(list(&format!("cursor={third}&limit=1")).await, [second]);
+    assert_eq!(list("reason=client_gone").await, [second.as_str()]);
+    assert_eq!(list(&format!("model=acme/a&tenant={one}")).await, [first.as_str()]);
+    assert_eq!(list(&format!("cursor={third}&limit=1")).await, [second.as_str()]);
 }

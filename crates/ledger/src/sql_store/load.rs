@@ -205,3 +205,14 @@ fn tenant(row: &QueryResult) -> Result<TenantId, StoreError> {
 pub fn request(row: &QueryResult) -> Result<RequestId, StoreError> {
     Ok(RequestId::from_uuid(row.try_get("", "request_id")?))
 }
+
+/// The lookups by key, with the column that they are given, for whoever asks how they are carried out.
+#[cfg(test)]
+pub const LOOKUPS: [(&str, &str); 6] = [
+    ("tenant_id", BALANCES),
+    ("tenant_id", BALANCES_NOT_LOCKED),
+    ("tenant_id", KNOWN_TENANTS),
+    ("tenant_id", LOTS),
+    ("request_id", HOLDS),
+    ("request_id", CHARGES),
+];

@@ -5,6 +5,8 @@ mod load;
 mod read_back;
 mod save;
 
+#[cfg(test)]
+pub use load::LOOKUPS;
 pub use load::{read_charge, read_hold};
 pub use save::write_transactions;
 

@@ -1,0 +1,47 @@
+//! Lookups of a batch go by key, however large the tables are.
+
+use domain::RequestId;
+use store::bulk::Rows;
+
+use super::{on_postgres, world::*};
+use crate::sql_store::LOOKUPS;
+
+on_postgres! { lookups_never_read_a_whole_table }
+
+async fn lookups_never_read_a_whole_table(world: &World) {
+    let tenant = world.tenant(1).await;
+    let fill = [
+        "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, \
+         unbilled, price_version, closed_at_ms) SELECT gen_random_uuid(), $1, gen_random_uuid(), 'voided', \
+         'completed', 0, 0, 0, 0, 0, 1, 1 FROM generate_series(1, 100000)",
+        "INSERT INTO hold (request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, price_version, provider, \
+         provider_estimate, created_at_ms) SELECT gen_random_uuid(), $1, gen_random_uuid(), gen_random_uuid(), \
+         gen_random_uuid(), 0, '[]', 1, 'acme', 0, (EXTRACT(EPOCH FROM now()) * 1000)::BIGINT FROM generate_series(1, 20000)",
+        "INSERT INTO acct (tenant_id, available, held, debt, version) \
+         SELECT gen_random_uuid(), 0, 0, 0, 0 FROM generate_series(1, 20000)",
+        "INSERT INTO lot (id, tenant_id, kind, granted, remaining, created_at_ms) \
+         SELECT gen_random_uuid(), gen_random_uuid(), 'paid', 1, 0, 1 FROM generate_series(1, 20000)",
+    ];
+    for sql in fill {
+        let values = if sql.contains("$1") { vec![tenant.as_uuid().into()] } else { vec![] };
+        world.change(sql, values).await.unwrap();
+    }
+    for analysed in [false, true] {
+        if analysed {
+            world.change("ANALYZE", vec![]).await.unwrap();
+        }
+        for (column, sql) in LOOKUPS {
+            for items in [1, 500] {
+                let rows = Rows::new().uuids(column, (0..items).map(|_| RequestId::generate().as_uuid()));
+                let tx = world.database.begin_money().await.unwrap();
+                let explain: &'static str = Box::leak(format!("EXPLAIN {sql}").into_boxed_str());
+                let plan = tx.query_rows(explain, &rows).await.unwrap();
+                let lines: Vec<String> = plan.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
+                let plan = lines.join("\n");
+                assert!(!plan.contains("Seq Scan"), "{items} items, analysed: {analysed}\n{sql}\n{plan}");
+                assert!(plan.contains("Index"), "{plan}");
+                tx.rollback().await.unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Holds that nobody will end: of earlier boots, and of anybody by age.
+
+use domain::NodeId;
+
+use super::{on_every_database, world::*};
+use crate::{
+    HoldRequest, Ledger,
+    batch::{Item, ItemOutcome},
+};
+
+on_every_database! {
+    holds_of_an_earlier_boot_are_voided,
+    old_holds_are_voided_by_anybody,
+    a_late_end_books_its_cost_once_and_charges_nobody,
+    a_hold_that_cannot_be_closed_does_not_stop_the_others,
+}
+
+/// A request whose process dies: its hold is never ended.
+async fn abandon(ledger: &Ledger, request: HoldRequest) {
+    std::mem::forget(ledger.hold(request).await.unwrap());
+}
+
+async fn holds_of_an_earlier_boot_are_voided(world: &World) {
+    let node = NodeId::generate();
+    let (ledger, _, writer) = world.ledger_of(node, 4_000).await;
+    let bystander = world.ledger().await;
+    let tenant = world.tenant(100_000).await;
+    for _ in 0..7 {
+        abandon(&ledger, hold_request(tenant, 100)).await;
+    }
+    let others = bystander.hold(hold_request(tenant, 30)).await.unwrap();
+    writer.abort();
+    let (next_boot, _, _writer) = world.ledger_of(node, 4_000).await;
+    assert_eq!(world.balance(tenant).await, (99_970, 30, 0));
+    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'relay_crashed'").await, 7);
+    assert_eq!(world.posted("operator_loss:unbilled").await, 700);
+    assert_eq!(world.posted("provider_payable:acme").await, -700);
+    others.settle(&charge_of(30), "acme".to_owned(), completed());
+    bystander.drain().await;
+    next_boot.drain().await;
+}
+
+async fn old_holds_are_voided_by_anybody(world: &World) {
+    let (ledger, other) = (world.ledger().await, world.ledger().await);
+    let tenant = world.tenant(1_000).await;
+    let old = ledger.hold(hold_request(tenant, 100)).await.unwrap();
+    let young = ledger.hold(hold_request(tenant, 200)).await.unwrap();
+    assert_eq!(other.close_expired_holds().await.unwrap(), 0);
+    let sql = "UPDATE hold SET created_at_ms = created_at_ms - 961000 WHERE request_id = $1";
+    world.change(sql, vec![old.request().as_uuid().into()]).await.unwrap();
+    assert_eq!(other.close_expired_holds().await.unwrap(), 1);
+    assert_eq!(other.close_expired_holds().await.unwrap(), 0);
+    assert_eq!(world.balance(tenant).await, (800, 200, 0));
+    assert_eq!(world.posted("operator_loss:unbilled").await, 100);
+    // the node was only slow: its end comes late, and 50 of its cost are not booked yet
+    old.settle(&charge_of(150), "acme".to_owned(), completed());
+    young.settle(&charge_of(200), "acme".to_owned(), completed());
+    ledger.drain().await;
+    assert_eq!(world.balance(tenant).await, (800, 0, 0));
+    assert_eq!(world.posted("operator_loss:late").await, 50);
+    assert_eq!(world.posted("revenue_usage").await, -200);
+}
+
+async fn a_late_end_books_its_cost_once_and_charges_nobody(world: &World) {
+    let (mut batches, tenant) = (world.batches().await, world.tenant(1_000).await);
+    let request = hold_request(tenant, 400);
+    batches.send(vec![Item::Hold(request.clone()), void_item(&request)]).await;
+    for _ in 0..3 {
+        let ends = vec![settle_item(&request, 350), settle_item(&request, 350), void_item(&request)];
+        let committed = batches.send(ends).await;
+        assert_eq!(committed.outcomes, vec![ItemOutcome::Closed; 3]);
+        assert!(committed.orphans.is_empty());
+        assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
+        assert_eq!(world.posted("operator_loss:late").await, 350);
+        assert_eq!(world.posted("provider_payable:acme").await, -350);
+    }
+    assert_eq!(world.number("SELECT COUNT(*) FROM charge").await, 1);
+    // an end without any hold is written once, charges nobody, and is told
+    let stray = hold_request(tenant, 400);
+    assert_eq!(batches.send(vec![settle_item(&stray, 20)]).await.orphans, vec![stray.request]);
+    assert!(batches.send(vec![settle_item(&stray, 20)]).await.orphans.is_empty());
+    assert_eq!(world.posted("operator_loss:late").await, 370);
+    assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
+}
+
+async fn a_hold_that_cannot_be_closed_does_not_stop_the_others(world: &World) {
+    let node = NodeId::generate();
+    let (ledger, _, writer) = world.ledger_of(node, 4_000).await;
+    let (tenant, stranger) = (world.tenant(1_000).await, world.tenant(0).await);
+    let requests: Vec<HoldRequest> = (0..5).map(|_| hold_request(tenant, 100)).collect();
+    for request in &requests {
+        abandon(&ledger, request.clone()).await;
+    }
+    writer.abort();
+    let give_to = async |owner: domain::TenantId| {
+        let sql = "UPDATE hold SET tenant_id = $2 WHERE request_id = $1";
+        let values = vec![requests[2].request.as_uuid().into(), owner.as_uuid().into()];
+        world.change(sql, values).await.unwrap();
+    };
+    // the damaged hold belongs to somebody who has nothing reserved
+    give_to(stranger).await;
+    let second_boot = world.ledger_of(node, 4_000).await;
+    assert_eq!(world.balance(tenant).await, (900, 100, 0));
+    assert_eq!(world.number("SELECT COUNT(*) FROM hold").await, 1);
+    give_to(tenant).await;
+    let third_boot = world.ledger_of(node, 4_000).await;
+    assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
+    drop((second_boot, third_boot));
+}
