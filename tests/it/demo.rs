@@ -8,7 +8,7 @@ use std::{
 
 use support::Process;
 
-fn start(folder: &Path, port: u16, admin_port: u16) -> Process {
+fn start(folder: &Path, port: u16, admin_port: u16, log: &str) -> Process {
     let data = folder.join("demo");
     let arguments = [
         "demo",
@@ -19,7 +19,7 @@ fn start(folder: &Path, port: u16, admin_port: u16) -> Process {
         "--admin-port",
         &admin_port.to_string(),
     ];
-    Process::start(&arguments, &[], folder.join("demo.log"))
+    Process::start(&arguments, &[], folder.join(log))
 }
 
 fn wait_for_banner(process: &mut Process) -> String {
@@ -49,7 +49,7 @@ fn free_port() -> u16 {
 fn the_printed_lines_stream_an_answer_and_show_its_cost() {
     let folder = tempfile::tempdir().unwrap();
     let (port, admin_port) = (free_port(), free_port());
-    let mut demo = start(folder.path(), port, admin_port);
+    let mut demo = start(folder.path(), port, admin_port, "first.log");
     let banner = wait_for_banner(&mut demo);
     let lines: Vec<&str> = banner.lines().filter(|line| line.starts_with("curl ")).collect();
     assert_eq!(lines.len(), 2, "{banner}");
@@ -73,9 +73,10 @@ fn the_printed_lines_stream_an_answer_and_show_its_cost() {
     assert!(output.contains("in use"), "{output}");
 
     demo.signal("INT");
-    assert!(demo.wait(Duration::from_secs(30)).success(), "{}", demo.log());
+    let status = demo.wait(Duration::from_secs(30));
+    assert!(status.success(), "{status}\n{}", demo.log());
 
-    let mut again = start(folder.path(), port, admin_port);
+    let mut again = start(folder.path(), port, admin_port, "second.log");
     let second = wait_for_banner(&mut again);
     assert!(second.contains("had a demo before"), "{second}");
     again.signal("TERM");

@@ -1,5 +1,7 @@
 //! The binary as a person meets it: what it prints, what it refuses, how it ends. What it serves is tested elsewhere.
 
+#![allow(clippy::expect_used, clippy::panic)]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -34,9 +36,20 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A server that is killed with the test that started it.
+/// A process that is killed with the test that started it.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // it has ended already unless the test failed
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// A server, and what it logs.
 struct Server {
-    child: Child,
+    process: Process,
     log: BufReader<std::process::ChildStderr>,
     relay: SocketAddr,
     admin: SocketAddr,
@@ -44,12 +57,9 @@ struct Server {
 
 impl Server {
     fn start(folder: &Path) -> Self {
-        let mut child = truerelay(folder)
-            .arg("serve")
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it can be started");
-        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
+        let spawned = truerelay(folder).arg("serve").stderr(Stdio::piped()).spawn();
+        let mut process = Process(spawned.expect("it can be started"));
+        let mut log = BufReader::new(process.0.stderr.take().expect("it is piped"));
         loop {
             let mut line = String::new();
             assert_ne!(
@@ -63,7 +73,7 @@ impl Server {
                 return Self {
                     relay: address("relay"),
                     admin: address("admin"),
-                    child,
+                    process,
                     log,
                 };
             }
@@ -71,7 +81,7 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
+        let id = self.process.0.id().to_string();
         assert!(
             Command::new("kill")
                 .args([name, &id])
@@ -85,32 +95,22 @@ impl Server {
     fn end(mut self) -> (bool, String) {
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).expect("it is text");
-        (self.child.wait().expect("it ends").success(), rest)
+        (self.process.0.wait().expect("it ends").success(), rest)
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // it has ended already unless the test failed
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-/// A demo that is killed with the test that started it.
+/// A demo, and what it printed.
 struct Demo {
-    child: Child,
+    _process: Process,
     printed: String,
 }
 
 impl Demo {
     fn start(folder: &Path) -> Self {
-        let mut child = truerelay(folder)
-            .args(["demo", "--data", "demo", "--port", "0", "--admin-port", "0"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it can be started");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped"));
+        let arguments = ["demo", "--data", "demo", "--port", "0", "--admin-port", "0"];
+        let spawned = truerelay(folder).args(arguments).stdout(Stdio::piped()).spawn();
+        let mut process = Process(spawned.expect("it can be started"));
+        let mut lines = BufReader::new(process.0.stdout.take().expect("it is piped"));
         let mut printed = String::new();
         while !printed.contains("Ctrl-C") {
             assert_ne!(
@@ -119,7 +119,10 @@ impl Demo {
                 "the demo ended: {printed}"
             );
         }
-        Self { child, printed }
+        Self {
+            _process: process,
+            printed,
+        }
     }
 
     /// The first printed word that begins so.
@@ -155,13 +158,6 @@ impl Demo {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         answer
-    }
-}
-
-impl Drop for Demo {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
     }
 }
 

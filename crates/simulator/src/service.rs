@@ -98,7 +98,9 @@ fn credential_of(request: &HttpRequest) -> String {
             .and_then(|value: &header::HeaderValue| value.to_str().ok())
     };
     let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    header("x-api-key").or(bearer).unwrap_or_default().trim().to_owned()
+    // `api-key` is Azure's
+    let presented = header("x-api-key").or(header("api-key")).or(bearer);
+    presented.unwrap_or_default().trim().to_owned()
 }
 
 fn log_entry(

@@ -17,9 +17,9 @@ pub enum Column {
     I64(Vec<i64>),
     /// Text.
     Text(Vec<String>),
-    /// Text that may be absent.
+    /// Text that may be absent; an empty one is absent too.
     OptionalText(Vec<Option<String>>),
-    /// Identifiers that may be absent.
+    /// Identifiers that may be absent; the nil one is absent too.
     OptionalUuid(Vec<Option<Uuid>>),
 }
 
@@ -89,13 +89,19 @@ impl Rows {
 
     fn unnest(&self) -> (String, Vec<Value>) {
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
+        let fields: Vec<String> = self.columns.iter().map(|(name, column)| column.postgres_field(name)).collect();
         let casts: Vec<String> = self
             .columns
             .iter()
             .enumerate()
             .map(|(index, (_, column))| format!("${}::{}[]", index + 1, column.postgres_type()))
             .collect();
-        let relation = format!("UNNEST({}) AS r ({})", casts.join(", "), names.join(", "));
+        let relation = format!(
+            "(SELECT {} FROM UNNEST({}) AS u ({})) AS r",
+            fields.join(", "),
+            casts.join(", "),
+            names.join(", ")
+        );
         (relation, self.columns.iter().map(|(_, column)| column.to_array()).collect())
     }
 
@@ -136,6 +142,15 @@ impl Column {
         }
     }
 
+    /// sea-query binds no array with a NULL in it, so what is absent travels as an empty text or the nil id.
+    fn postgres_field(&self, name: &str) -> String {
+        match self {
+            Self::OptionalText(_) => format!("NULLIF({name}, '') AS {name}"),
+            Self::OptionalUuid(_) => format!("NULLIF({name}, '{}'::uuid) AS {name}", Uuid::nil()),
+            Self::Uuid(_) | Self::I64(_) | Self::Text(_) => name.to_owned(),
+        }
+    }
+
     fn to_array(&self) -> Value {
         fn array(kind: ArrayType, values: impl Iterator<Item = Value>) -> Value {
             Value::Array(kind, Some(Box::new(values.collect())))
@@ -144,8 +159,12 @@ impl Column {
             Self::Uuid(values) => array(ArrayType::Uuid, values.iter().map(|v| Value::from(*v))),
             Self::I64(values) => array(ArrayType::BigInt, values.iter().map(|v| Value::from(*v))),
             Self::Text(values) => array(ArrayType::String, values.iter().map(|v| Value::from(v.clone()))),
-            Self::OptionalText(values) => array(ArrayType::String, values.iter().map(|v| Value::from(v.clone()))),
-            Self::OptionalUuid(values) => array(ArrayType::Uuid, values.iter().map(|v| Value::from(*v))),
+            Self::OptionalText(values) => {
+                array(ArrayType::String, values.iter().map(|v| Value::from(v.clone().unwrap_or_default())))
+            }
+            Self::OptionalUuid(values) => {
+                array(ArrayType::Uuid, values.iter().map(|v| Value::from(v.unwrap_or(Uuid::nil()))))
+            }
         }
     }
 

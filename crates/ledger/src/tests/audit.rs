@@ -2,7 +2,7 @@
 
 use store::Backend;
 
-use super::{on_every_database, world::*};
+use super::world::*;
 use crate::{BudgetClaim, BudgetKey, HoldRequest, verify};
 
 on_every_database! { every_tampering_is_found_and_named }
@@ -98,7 +98,7 @@ fn cases(
             "CREATE TABLE kept AS SELECT * FROM charge; UPDATE charge SET tx_id = NULL",
             "DELETE FROM charge; INSERT INTO charge SELECT * FROM kept; DROP TABLE kept",
             "I5",
-            paid,
+            "usage",
         ),
         tampering(
             &format!("UPDATE hold SET request_id = {closed}"),

@@ -7,7 +7,7 @@ use futures_util::{future::join_all, poll};
 use smallvec::smallvec;
 use store::{Backend, StoreError};
 
-use super::{on_every_database, on_postgres, world::*};
+use super::world::*;
 use crate::{
     BudgetClaim, BudgetKey, Ending, HoldRequest, LedgerError, ProviderCost,
     batch::{BatchStore, Item, ItemOutcome, Locking},
@@ -16,7 +16,7 @@ use crate::{
 
 mod everywhere {
     use super::*;
-    super::on_every_database! {
+    on_every_database! {
         a_batch_sent_twice_is_applied_once,
         a_batch_out_of_turn_is_fenced,
         an_end_that_cannot_be_written_stands_alone,
@@ -26,7 +26,7 @@ mod everywhere {
 
 mod locks {
     use super::*;
-    super::on_postgres! { text_with_nul_is_rejected_alone, a_locked_tenant_does_not_stop_the_others }
+    on_postgres! { text_with_nul_is_rejected_alone, a_locked_tenant_does_not_stop_the_others }
 }
 
 const COUNTS: [&str; 6] = ["tx", "entry", "charge", "hold", "lot", "budget"];
@@ -53,7 +53,7 @@ async fn a_batch_sent_twice_is_applied_once(world: &World) {
     let items = vec![
         Item::Hold(held.clone()),
         Item::Hold(held.clone()),
-        Item::Hold(earlier[0].clone()),
+        Item::Hold(earlier[2].clone()),
         Item::Hold(earlier[3].clone()),
         Item::Hold(ended.clone()),
         settle_item(&ended, 10),

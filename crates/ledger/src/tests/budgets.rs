@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use smallvec::smallvec;
 use uuid::Uuid;
 
-use super::{on_every_database, world::*};
+use super::world::*;
 use crate::{BudgetClaim, BudgetKey, HoldRequest, LedgerError, Refusal, reading};
 
 on_every_database! {

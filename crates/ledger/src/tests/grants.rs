@@ -2,7 +2,7 @@
 
 use domain::{Amount, TenantId};
 
-use super::{on_every_database, world::*};
+use super::world::*;
 use crate::{
     LedgerError, Refusal,
     movements::GrantKind::{Goodwill, Payment, Promotion},
@@ -88,11 +88,11 @@ async fn lots_are_spent_promotional_first_then_soonest_then_oldest(world: &World
     let order = [lots[4], lots[3], lots[2], lots[0], lots[1]];
     let mut spent = 0;
     for charge in [50_u64, 100, 100, 70, 180] {
-        let hold = ledger.hold(hold_request(tenant, 200)).await;
-        let hold = hold.unwrap_or_else(|error| panic!("{error} after {spent}"));
+        let amount = i64::try_from(charge).unwrap();
+        let hold = ledger.hold(hold_request(tenant, amount)).await.unwrap();
         hold.settle(&charge_of(charge), "acme".to_owned(), completed());
         ledger.drain().await;
-        spent += i64::try_from(charge).unwrap();
+        spent += amount;
         let found = reading::operator_lots(world.database.readers(), tenant).await.unwrap();
         for (place, lot) in (0_i64..).zip(order) {
             let left = found.iter().find(|view| view.id == lot).unwrap().remaining;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::NodeId;
 use futures_util::poll;
 
-use super::{on_every_database, world::*};
+use super::world::*;
 use crate::{LedgerError, WriterEnd};
 
 on_every_database! {

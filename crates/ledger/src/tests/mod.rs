@@ -16,7 +16,7 @@ macro_rules! on_every_database {
                 }
             )+
         }
-        $crate::tests::on_postgres! { $($case),+ }
+        on_postgres! { $($case),+ }
     };
 }
 
@@ -37,8 +37,6 @@ macro_rules! on_postgres {
         }
     };
 }
-
-use {on_every_database, on_postgres};
 
 mod audit;
 mod batches;

@@ -1,0 +1,286 @@
+//! The rules against a small sequential model: random histories of two tenants, and after each step the books must be
+//! what the model says and keep their invariants.
+
+use std::collections::BTreeMap;
+
+use domain::{Amount, KeyId, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
+use proptest::prelude::*;
+use smallvec::smallvec;
+use uuid::Uuid;
+
+use crate::{
+    BudgetClaim, BudgetKey, HoldRequest, ProviderCost,
+    chart::{Account, LotKind},
+    items::{ChargeState, Closing, End, Settled},
+    rules::{Balance, BatchName, Book, HoldOutcome, Lot},
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Grant { tenant: u128, amount: i64, promo: bool, expires: Option<i64> },
+    /// `limit` makes it a hold under a budget.
+    Hold { tenant: u128, request: u128, amount: i64, limit: Option<i64> },
+    Settle { tenant: u128, request: u128, charge: u64, unbilled: i64 },
+    Void { tenant: u128, request: u128 },
+    Debt { tenant: u128, owed: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let who = || 1_u128..=2;
+    // few requests, so that duplicates, late ends and ends without a hold are common
+    let request = || 1_u128..=12;
+    prop_oneof![
+        2 => (who(), 1_i64..500, any::<bool>(), proptest::option::of(1_i64..50))
+            .prop_map(|(tenant, amount, promo, expires)| Step::Grant { tenant, amount, promo, expires }),
+        6 => (who(), request(), 0_i64..300, proptest::option::weighted(0.5, 0_i64..600))
+            .prop_map(|(tenant, request, amount, limit)| Step::Hold { tenant, request, amount, limit }),
+        4 => (who(), request(), 0_u64..400, prop_oneof![Just(0), 1_i64..50])
+            .prop_map(|(tenant, request, charge, unbilled)| Step::Settle { tenant, request, charge, unbilled }),
+        2 => (who(), request()).prop_map(|(tenant, request)| Step::Void { tenant, request }),
+        1 => (who(), proptest::bool::weighted(0.3)).prop_map(|(tenant, owed)| Step::Debt { tenant, owed }),
+    ]
+}
+
+/// Requests belong to one tenant: the id says to which.
+fn request_id(tenant: u128, request: u128) -> RequestId {
+    RequestId::from_uuid(Uuid::from_u128(tenant << 64 | request))
+}
+
+fn tenant_id(tenant: u128) -> TenantId {
+    TenantId::from_uuid(Uuid::from_u128(tenant))
+}
+
+fn budget_key(tenant: u128) -> BudgetKey {
+    BudgetKey { scope: Uuid::from_u128(tenant), period_start: UnixMs(0) }
+}
+
+/// One tenant as a child would keep it: a purse, what is promised, and what was spent.
+#[derive(Debug, Default, Clone)]
+struct Purse {
+    /// (is paid, expiry or never, order of arrival) -> what is left.
+    lots: BTreeMap<(bool, i64, u128), i64>,
+    /// request -> (amount, under a budget).
+    open: BTreeMap<u128, (i64, bool)>,
+    /// request -> charged.
+    ended: BTreeMap<u128, i64>,
+    debt: i64,
+    used: i64,
+}
+
+impl Purse {
+    fn held(&self) -> i64 {
+        self.open.values().map(|(amount, _)| amount).sum()
+    }
+
+    fn held_in_budget(&self) -> i64 {
+        self.open.values().filter(|(_, budget)| *budget).map(|(amount, _)| amount).sum()
+    }
+
+    fn available(&self) -> i64 {
+        self.lots.values().sum::<i64>() - self.held()
+    }
+
+    fn is_known(&self, request: u128) -> bool {
+        self.open.contains_key(&request) || self.ended.contains_key(&request)
+    }
+
+    /// `None` for a duplicate, else whether it is held.
+    fn hold(&mut self, request: u128, amount: i64, limit: Option<i64>) -> Option<bool> {
+        if self.is_known(request) {
+            return None;
+        }
+        let room = limit.is_none_or(|limit| self.used + self.held_in_budget() + amount <= limit);
+        let fits = self.debt == 0 && self.available() >= amount && room;
+        if fits {
+            self.open.insert(request, (amount, limit.is_some()));
+        } else {
+            self.ended.insert(request, 0);
+        }
+        Some(fits)
+    }
+
+    fn end(&mut self, request: u128, wanted: i64) {
+        let Some((amount, budget)) = self.open.remove(&request) else {
+            self.ended.entry(request).or_insert(0);
+            return;
+        };
+        let charge = wanted.min(amount);
+        let mut left = charge;
+        for lot in self.lots.values_mut() {
+            let part = left.min(*lot);
+            *lot -= part;
+            left -= part;
+        }
+        if budget {
+            self.used += charge;
+        }
+        self.ended.insert(request, charge);
+    }
+}
+
+struct Play {
+    book: Book,
+    purses: BTreeMap<u128, Purse>,
+    granted: u128,
+}
+
+const BATCH: BatchName = BatchName { node: Uuid::nil(), boot: Uuid::nil(), number: 1 };
+
+impl Play {
+    fn new() -> Self {
+        let mut book = Book::default();
+        for tenant in 1..=2 {
+            book.balances.insert(tenant_id(tenant), Balance::default());
+        }
+        Self { book, purses: BTreeMap::from([(1, Purse::default()), (2, Purse::default())]), granted: 0 }
+    }
+
+    fn purse(&mut self, tenant: u128) -> &mut Purse {
+        self.purses.get_mut(&tenant).unwrap()
+    }
+
+    fn take(&mut self, step: &Step) {
+        match *step {
+            Step::Grant { tenant, amount, promo, expires } => self.grant(tenant, amount, promo, expires),
+            Step::Hold { tenant, request, amount, limit } => self.hold(tenant, request, amount, limit),
+            Step::Settle { tenant, request, charge, unbilled } => {
+                let charge_row = super::world::charge_of(charge);
+                self.end(tenant, request, End::Settle(Settled::new(&charge_row, "acme".to_owned())), unbilled);
+                self.purse(tenant).end(request, i64::try_from(charge).unwrap());
+            }
+            Step::Void { tenant, request } => {
+                self.end(tenant, request, End::Void, 0);
+                self.purse(tenant).end(request, 0);
+            }
+            Step::Debt { tenant, owed } => {
+                let debt = i64::from(owed);
+                self.purse(tenant).debt = debt;
+                self.book.balances.get_mut(&tenant_id(tenant)).unwrap().debt = Amount::from_nanos(debt);
+            }
+        }
+    }
+
+    fn grant(&mut self, tenant: u128, amount: i64, promo: bool, expires: Option<i64>) {
+        self.granted += 1;
+        let id = self.granted;
+        self.purse(tenant).lots.insert((!promo, expires.unwrap_or(i64::MAX), id), amount);
+        let balance = self.book.balances.get_mut(&tenant_id(tenant)).unwrap();
+        balance.available = balance.available.checked_add(Amount::from_nanos(amount)).unwrap();
+        self.book.lots.entry(tenant_id(tenant)).or_default().push(Lot {
+            id: LotId::from_uuid(Uuid::from_u128(id)),
+            kind: if promo { LotKind::Promo } else { LotKind::Paid },
+            remaining: Amount::from_nanos(amount),
+            expires_at: expires.map(UnixMs),
+        });
+    }
+
+    fn hold(&mut self, tenant: u128, request: u128, amount: i64, limit: Option<i64>) {
+        let claim = |limit| BudgetClaim { key: budget_key(tenant), limit: Amount::from_nanos(limit) };
+        let asked = HoldRequest {
+            request: request_id(tenant, request),
+            tenant: tenant_id(tenant),
+            key: KeyId::from_uuid(Uuid::nil()),
+            amount: Amount::from_nanos(amount),
+            budgets: limit.map_or_else(|| smallvec![], |limit| smallvec![claim(limit)]),
+            price_version: 1,
+            provider: "acme".to_owned(),
+            provider_estimate: Amount::from_nanos(amount),
+        };
+        let outcome = self.book.place_hold(&asked).unwrap();
+        match self.purse(tenant).hold(request, amount, limit) {
+            None => assert_eq!(outcome, HoldOutcome::Duplicate),
+            Some(true) => {
+                assert_eq!(outcome, HoldOutcome::Held);
+                if let Some(limit) = limit {
+                    let budget = self.book.budgets[&budget_key(tenant)];
+                    assert!(budget.used.nanos() + budget.held.nanos() <= limit);
+                }
+            }
+            Some(false) => assert!(matches!(outcome, HoldOutcome::Refused(_)), "{outcome:?}"),
+        }
+    }
+
+    fn end(&mut self, tenant: u128, request: u128, end: End, unbilled: i64) {
+        let lost = ProviderCost { provider: "slow".to_owned(), amount: Amount::from_nanos(unbilled) };
+        let closing = Closing {
+            request: request_id(tenant, request),
+            tenant: tenant_id(tenant),
+            key: KeyId::from_uuid(Uuid::nil()),
+            reason: Reason::Completed,
+            end,
+            unbilled: vec![lost],
+            record: None,
+        };
+        let before = self.book.charges.get(&closing.request).cloned();
+        let orphans = self.book.changes.orphans.len();
+        let known = self.purse(tenant).is_known(request);
+        self.book.close(&BATCH, &closing).unwrap();
+        // the first terminal row stays for ever
+        if let Some(before) = before {
+            assert_eq!(self.book.charges[&closing.request], before);
+        }
+        assert_eq!(self.book.changes.orphans.len() - orphans, usize::from(!known));
+    }
+
+    fn check(&self) {
+        for (tenant, purse) in &self.purses {
+            let balance = self.book.balances[&tenant_id(*tenant)];
+            assert_eq!(balance.available.nanos(), purse.available());
+            assert_eq!(balance.held.nanos(), purse.held());
+            assert!(balance.available.nanos() >= 0 && balance.held.nanos() >= 0);
+            self.check_lots(*tenant, purse);
+            let budget = self.book.budgets.get(&budget_key(*tenant)).copied().unwrap_or_default();
+            assert_eq!((budget.used.nanos(), budget.held.nanos()), (purse.used, purse.held_in_budget()));
+            for (request, charged) in &purse.ended {
+                let row = &self.book.charges[&request_id(*tenant, *request)];
+                assert_eq!(row.amount.nanos(), *charged);
+                assert!(row.amount <= row.held && !row.amount.is_negative() && !row.overrun.is_negative());
+                assert!(row.state == ChargeState::Settled || (row.amount.is_zero() && row.overrun.is_zero()));
+                assert!(!self.book.holds.contains_key(&row.request), "both open and closed");
+            }
+        }
+        let rows: usize = self.purses.values().map(|purse| purse.ended.len()).sum();
+        assert_eq!(self.book.charges.len(), rows);
+        self.check_postings();
+    }
+
+    fn check_lots(&self, tenant: u128, purse: &Purse) {
+        let lots = self.book.lots.get(&tenant_id(tenant)).cloned().unwrap_or_default();
+        let left: BTreeMap<_, _> = lots.iter().map(|lot| (lot.id.as_uuid().as_u128(), lot.remaining.nanos())).collect();
+        let expected: BTreeMap<_, _> = purse.lots.iter().map(|((.., id), left)| (*id, *left)).collect();
+        assert_eq!(left, expected);
+        assert!(left.values().all(|left| *left >= 0));
+    }
+
+    /// Every posting balances; what was posted on credit and revenue is what the charges say.
+    fn check_postings(&self) {
+        let changes = &self.book.changes;
+        let late = changes.late.iter().map(|transaction| &transaction.posting);
+        for posting in changes.usage.values().chain(late).chain([&changes.operator]) {
+            let entries = posting.entries().unwrap();
+            assert_eq!(entries.iter().map(|(_, amount)| i128::from(amount.nanos())).sum::<i128>(), 0);
+        }
+        for (tenant, purse) in &self.purses {
+            let Some(posting) = changes.usage.get(&tenant_id(*tenant)) else { continue };
+            let entries = posting.entries().unwrap();
+            let credit: i64 =
+                entries.iter().filter(|(account, _)| account.starts_with("credit_")).map(|(_, a)| a.nanos()).sum();
+            assert_eq!(credit, purse.ended.values().sum::<i64>());
+            let revenue = Account::RevenueUsage.to_string();
+            let revenue: i64 = entries.iter().filter(|(account, _)| *account == revenue).map(|(_, a)| a.nanos()).sum();
+            let rows = self.book.charges.values().filter(|row| row.tenant == tenant_id(*tenant));
+            assert_eq!(-revenue, rows.map(|row| row.amount.nanos() + row.overrun.nanos()).sum::<i64>());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_books_follow_the_model(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut play = Play::new();
+        for step in &steps {
+            play.take(step);
+            play.check();
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use domain::RequestId;
 use store::bulk::Rows;
 
-use super::{on_postgres, world::*};
+use super::world::*;
 use crate::sql_store::LOOKUPS;
 
 on_postgres! { lookups_never_read_a_whole_table }

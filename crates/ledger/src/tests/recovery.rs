@@ -2,7 +2,7 @@
 
 use domain::NodeId;
 
-use super::{on_every_database, world::*};
+use super::world::*;
 use crate::{
     HoldRequest, Ledger,
     batch::{Item, ItemOutcome},

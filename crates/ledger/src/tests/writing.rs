@@ -3,7 +3,7 @@
 use domain::request::Reason;
 use futures_util::future::join_all;
 
-use super::{on_every_database, world::*};
+use super::world::*;
 use crate::{Ending, LedgerError, ProviderCost, Refusal};
 
 on_every_database! {
