@@ -7,8 +7,17 @@ use simulator::{Faults, Hold, Rule};
 use support::{TestApp, TestAppOptions, anthropic_body, openai_body};
 
 fn pause_after(events: usize) -> Rule {
-    let hold = Hold { gate: "rest".to_owned(), events };
-    Rule { faults: Faults { hold_after_events: Some(hold), ..Faults::default() }, ..Rule::default() }
+    let hold = Hold {
+        gate: "rest".to_owned(),
+        events,
+    };
+    Rule {
+        faults: Faults {
+            hold_after_events: Some(hold),
+            ..Faults::default()
+        },
+        ..Rule::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,12 +31,16 @@ async fn a_node_killed_in_mid_stream_leaves_clean_books_and_no_hold() {
     }
     let response = app.client().begin("/v1/messages", &anthropic_body(true)).await;
     streams.push(response);
-    app.simulator.wait_until(|log| log.iter().filter(|entry| entry.events_sent >= 6).count() == 3).await;
+    app.simulator
+        .wait_until(|log| log.iter().filter(|entry| entry.events_sent >= 6).count() == 3)
+        .await;
     app.wait_for_holds(3).await;
     app.kill();
     app.assert_books_are_clean();
-    let ids: Vec<String> =
-        streams.iter().map(|response| response.headers()["x-request-id"].to_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = streams
+        .iter()
+        .map(|response| response.headers()["x-request-id"].to_str().unwrap().to_owned())
+        .collect();
     for response in streams {
         let mut stream = response.bytes_stream();
         while let Some(Ok(_)) = stream.next().await {}
@@ -42,9 +55,16 @@ async fn a_node_killed_in_mid_stream_leaves_clean_books_and_no_hold() {
     }
     let key = app.client().key().await;
     assert_eq!(key["balance"]["available_usd"], "5.00");
-    let loss = app.number("SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account = 'operator_loss:unbilled'").await;
-    let payable = app.number("SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account LIKE 'provider_payable:%'").await;
-    assert!(loss > 0 && payable == -loss, "what the providers may bill is the operator's: {loss} {payable}");
+    let loss = app
+        .number("SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account = 'operator_loss:unbilled'")
+        .await;
+    let payable = app
+        .number("SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account LIKE 'provider_payable:%'")
+        .await;
+    assert!(
+        loss > 0 && payable == -loss,
+        "what the providers may bill is the operator's: {loss} {payable}"
+    );
     app.finish().await;
 }
 
@@ -62,7 +82,11 @@ async fn a_client_that_leaves_before_the_node_stops_is_charged_once() {
     let status = app.process().wait(Duration::from_secs(60));
     assert!(status.success());
     app.assert_clean_after_stop("").await;
-    assert_eq!(app.number("SELECT COUNT(*) FROM charge WHERE state = 'settled' AND reason = 'client_gone'").await, 1);
+    assert_eq!(
+        app.number("SELECT COUNT(*) FROM charge WHERE state = 'settled' AND reason = 'client_gone'")
+            .await,
+        1
+    );
 
     app.restart().await;
     let closed = app.closed(&id).await;
@@ -122,6 +146,9 @@ async fn a_stop_does_not_wait_forever_and_the_cut_request_is_closed() {
     app.restart().await;
     app.wait_for_holds(0).await;
     let closed = app.closed(&id).await;
-    assert!(["relay_crashed", "client_gone"].contains(&closed["reason"].as_str().unwrap()), "{closed}");
+    assert!(
+        ["relay_crashed", "client_gone"].contains(&closed["reason"].as_str().unwrap()),
+        "{closed}"
+    );
     app.finish().await;
 }

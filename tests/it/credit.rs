@@ -6,7 +6,11 @@ use simulator::{Faults, Rule};
 use support::{KeyOptions, TestApp, openai_body};
 
 fn usd(value: &Value) -> Amount {
-    value.as_str().unwrap_or_else(|| panic!("not an amount: {value}")).parse().unwrap()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not an amount: {value}"))
+        .parse()
+        .unwrap()
 }
 
 async fn available(client: &support::Client) -> Amount {
@@ -24,8 +28,16 @@ async fn credit_for_one_serves_one_of_two_hundred() {
     let needed = usd(&refused.json()["error"]["needed_usd"]);
     let (tenant, key) = app.tenant_with(&needed.to_string(), KeyOptions::default()).await;
 
-    let gate = Faults { hold_before_head: Some("refusals".to_owned()), ..Faults::default() };
-    app.simulator.script(Rule { faults: gate, ..Rule::default() }).unwrap();
+    let gate = Faults {
+        hold_before_head: Some("refusals".to_owned()),
+        ..Faults::default()
+    };
+    app.simulator
+        .script(Rule {
+            faults: gate,
+            ..Rule::default()
+        })
+        .unwrap();
     let client = app.client_with(&key);
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..200 {
@@ -61,7 +73,9 @@ async fn a_refusal_names_what_would_be_affordable_and_that_is_then_served() {
     body["max_tokens"] = 50_000.into();
     let refused = client.openai(&body).await;
     assert_eq!(refused.status, 402, "{}", refused.text());
-    let affordable = refused.json()["error"]["affordable_output_tokens"].as_u64().expect("a number");
+    let affordable = refused.json()["error"]["affordable_output_tokens"]
+        .as_u64()
+        .expect("a number");
     body["max_tokens"] = (affordable + 1).into();
     assert_eq!(client.openai(&body).await.status, 402, "one more token is too many");
     body["max_tokens"] = affordable.into();
@@ -102,7 +116,14 @@ async fn choices_multiply_the_hold() {
     // 100 tokens of output at 10 USD per million, times 1.7
     let one_answer = Amount::from_nanos(100 * 10_000 * 17 / 10);
     let difference = held[1].checked_sub(held[0]).unwrap();
-    assert!(difference >= one_answer.checked_add(one_answer).unwrap().checked_add(one_answer).unwrap());
+    assert!(
+        difference
+            >= one_answer
+                .checked_add(one_answer)
+                .unwrap()
+                .checked_add(one_answer)
+                .unwrap()
+    );
     app.finish().await;
 }
 
@@ -110,7 +131,10 @@ async fn choices_multiply_the_hold() {
 async fn a_key_budget_holds_whatever_the_balance() {
     let mut app = TestApp::start().await;
     let tenant = app.seeded.tenant.clone();
-    let options = KeyOptions { budget: Some(("0.004".to_owned(), "day")), ..KeyOptions::default() };
+    let options = KeyOptions {
+        budget: Some(("0.004".to_owned(), "day")),
+        ..KeyOptions::default()
+    };
     let (_, key) = app.key_of(&tenant, options).await;
     let client = app.client_with(&key);
     let mut served = 0;
@@ -128,7 +152,11 @@ async fn a_key_budget_holds_whatever_the_balance() {
     assert_eq!(refused.json()["error"]["code"], "budget_exceeded");
     let budget = client.key().await["budget"].clone();
     assert!(usd(&budget["used_usd"]) <= usd(&budget["limit_usd"]), "{budget}");
-    assert_eq!(app.client().openai(&openai_body(false)).await.status, 200, "the tenant's other key goes on");
+    assert_eq!(
+        app.client().openai(&openai_body(false)).await.status,
+        200,
+        "the tenant's other key goes on"
+    );
     app.finish().await;
 }
 
@@ -146,22 +174,35 @@ async fn parallel_requests_never_overdraw() {
     for answer in calls.join_all().await {
         if answer.status == 200 {
             served += 1;
-            charged = charged.checked_add(usd(&client.closed_request(&answer.request_id()).await["cost_usd"])).unwrap();
+            charged = charged
+                .checked_add(usd(&client.closed_request(&answer.request_id()).await["cost_usd"]))
+                .unwrap();
         } else {
             assert_eq!(answer.status, 402, "{}", answer.text());
         }
     }
     assert!(served > 0);
     let balance = app.admin.get(&format!("/tenants/{tenant}/balance")).await;
-    assert_eq!(usd(&balance["available_usd"]).checked_add(charged), Some("0.02".parse().unwrap()));
+    assert_eq!(
+        usd(&balance["available_usd"]).checked_add(charged),
+        Some("0.02".parse().unwrap())
+    );
     app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ends_of_many_requests_share_commits() {
     let app = TestApp::start().await;
-    let gate = Faults { hold_before_head: Some("all".to_owned()), ..Faults::default() };
-    app.simulator.script(Rule { faults: gate, ..Rule::default() }).unwrap();
+    let gate = Faults {
+        hold_before_head: Some("all".to_owned()),
+        ..Faults::default()
+    };
+    app.simulator
+        .script(Rule {
+            faults: gate,
+            ..Rule::default()
+        })
+        .unwrap();
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..100 {
         let client = app.client();
@@ -185,11 +226,20 @@ async fn a_grant_is_posted_once_however_often_it_is_sent() {
     let path = format!("/tenants/{}/grants", app.seeded.tenant);
     let body = json!({ "amount_usd": "2.50", "kind": "payment", "note": "wire transfer" });
     let headers = [("idempotency-key", "one-transfer")];
-    let first = app.admin.call_with(reqwest::Method::POST, &path, Some(body.clone()), &headers).await;
-    let second = app.admin.call_with(reqwest::Method::POST, &path, Some(body.clone()), &headers).await;
+    let first = app
+        .admin
+        .call_with(reqwest::Method::POST, &path, Some(body.clone()), &headers)
+        .await;
+    let second = app
+        .admin
+        .call_with(reqwest::Method::POST, &path, Some(body.clone()), &headers)
+        .await;
     assert!(first.0.is_success() && first == second, "{first:?} {second:?}");
     let other = json!({ "amount_usd": "2.51", "kind": "payment", "note": "wire transfer" });
-    let (status, _) = app.admin.call_with(reqwest::Method::POST, &path, Some(other), &headers).await;
+    let (status, _) = app
+        .admin
+        .call_with(reqwest::Method::POST, &path, Some(other), &headers)
+        .await;
     assert_eq!(status, 409);
     let (status, answer) = app.admin.call(reqwest::Method::POST, &path, Some(body)).await;
     assert_eq!(status, 400, "the key is required: {answer}");

@@ -37,12 +37,19 @@ fn wait_for_banner(process: &mut Process) -> String {
 
 fn paste(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output().expect("a shell");
-    assert!(output.status.success(), "{line}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{line}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port()
 }
 
 #[test]
@@ -55,18 +62,39 @@ fn the_printed_lines_stream_an_answer_and_show_its_cost() {
     assert_eq!(lines.len(), 2, "{banner}");
 
     let streamed = paste(lines[0]);
-    assert!(streamed.contains("chat.completion.chunk") && streamed.trim_end().ends_with("data: [DONE]"), "{streamed}");
+    assert!(
+        streamed.contains("chat.completion.chunk") && streamed.trim_end().ends_with("data: [DONE]"),
+        "{streamed}"
+    );
     let cost = paste(lines[1]);
-    assert!(cost.contains("\"cost_usd\":\"0.00") && cost.contains("\"available_usd\":\"4.99"), "{cost}");
+    assert!(
+        cost.contains("\"cost_usd\":\"0.00") && cost.contains("\"available_usd\":\"4.99"),
+        "{cost}"
+    );
 
     let (status, output) = Process::run(
-        &["demo", "--data", folder.path().join("other").to_str().unwrap(), "--port", &port.to_string()],
+        &[
+            "demo",
+            "--data",
+            folder.path().join("other").to_str().unwrap(),
+            "--port",
+            &port.to_string(),
+        ],
         &[],
     );
     assert!(!status.success());
-    assert!(output.contains(&port.to_string()) && output.contains("in use"), "{output}");
+    assert!(
+        output.contains(&port.to_string()) && output.contains("in use"),
+        "{output}"
+    );
     let (status, output) = Process::run(
-        &["demo", "--data", folder.path().join("demo").to_str().unwrap(), "--port", &free_port().to_string()],
+        &[
+            "demo",
+            "--data",
+            folder.path().join("demo").to_str().unwrap(),
+            "--port",
+            &free_port().to_string(),
+        ],
         &[],
     );
     assert!(!status.success());

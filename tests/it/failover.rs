@@ -5,10 +5,21 @@ use simulator::{Answer, Cut, CutPoint, Faults, Fixed, Match, Rule};
 use support::{TestApp, openai_body};
 
 fn refuse(credential: &str, status: u16, headers: &[(&str, &str)]) -> Rule {
-    let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let headers = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     Rule {
-        matching: Match { credential: Some(credential.to_owned()), ..Match::default() },
-        answer: Answer::Fixed(Fixed { status, headers, body_json: Some(json!({ "error": { "message": "no" } })), ..Fixed::default() }),
+        matching: Match {
+            credential: Some(credential.to_owned()),
+            ..Match::default()
+        },
+        answer: Answer::Fixed(Fixed {
+            status,
+            headers,
+            body_json: Some(json!({ "error": { "message": "no" } })),
+            ..Fixed::default()
+        }),
         ..Rule::default()
     }
 }
@@ -18,7 +29,12 @@ fn suffix(secret: &str) -> String {
 }
 
 fn outcomes(closed: &Value) -> Vec<&str> {
-    closed["attempts"].as_array().unwrap().iter().map(|attempt| attempt["outcome"].as_str().unwrap()).collect()
+    closed["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| attempt["outcome"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,15 +58,24 @@ async fn a_credential_that_is_refused_is_taken_out_and_the_next_one_answers() {
         let second = format!("sk-openai-second-credential-{status}");
         app.must_not_leak(second.clone());
         app.admin.add_credential(&app.seeded.openai_pool, &second).await;
-        app.simulator.script(refuse(&app.seeded.openai_secret, status, &[("retry-after", "60")])).unwrap();
+        app.simulator
+            .script(refuse(&app.seeded.openai_secret, status, &[("retry-after", "60")]))
+            .unwrap();
         for _ in 0..5 {
             let answer = app.client().openai(&openai_body(true)).await;
             assert_eq!(answer.status, 200, "{}", answer.text());
         }
         let counts = app.simulator.counts().by_credential;
-        assert_eq!(counts[&suffix(&app.seeded.openai_secret)], 1, "asked once, then left alone: {counts:?}");
+        assert_eq!(
+            counts[&suffix(&app.seeded.openai_secret)],
+            1,
+            "asked once, then left alone: {counts:?}"
+        );
         assert_eq!(counts[&suffix(&second)], 5);
-        let shown = app.admin.get(&format!("/credentials/{}", app.seeded.openai_credential)).await;
+        let shown = app
+            .admin
+            .get(&format!("/credentials/{}", app.seeded.openai_credential))
+            .await;
         assert!(shown["outage"]["until_at"].is_string(), "{shown}");
         app.finish().await;
     }
@@ -59,16 +84,35 @@ async fn a_credential_that_is_refused_is_taken_out_and_the_next_one_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_offer_answers_when_the_first_fails_and_the_winner_is_charged() {
     let app = TestApp::start().await;
-    let base = app.admin.get(&format!("/providers/{}", app.seeded.openai_provider)).await["base_url"].clone();
+    let base = app
+        .admin
+        .get(&format!("/providers/{}", app.seeded.openai_provider))
+        .await["base_url"]
+        .clone();
     let provider = app
         .admin
         .create("/providers", json!({ "slug": "azure_openai", "name": "Azure", "formats": ["openai_chat"], "base_url": base, "allow_private_address": true }))
         .await;
-    let pool = app.admin.create("/pools", json!({ "provider": provider["id"], "name": "azure", "multiplier": "3" })).await;
-    app.admin.add_credential(pool["id"].as_str().unwrap(), "sk-azure-credential-0001").await;
-    app.admin.create("/offers", json!({ "model": "openai/gpt-4o", "pool": pool["id"], "priority": 1 })).await;
+    let pool = app
+        .admin
+        .create(
+            "/pools",
+            json!({ "provider": provider["id"], "name": "azure", "multiplier": "3" }),
+        )
+        .await;
+    app.admin
+        .add_credential(pool["id"].as_str().unwrap(), "sk-azure-credential-0001")
+        .await;
+    app.admin
+        .create(
+            "/offers",
+            json!({ "model": "openai/gpt-4o", "pool": pool["id"], "priority": 1 }),
+        )
+        .await;
 
-    app.simulator.script(refuse(&app.seeded.openai_secret, 500, &[])).unwrap();
+    app.simulator
+        .script(refuse(&app.seeded.openai_secret, 500, &[]))
+        .unwrap();
     let answer = app.client().openai(&openai_body(false)).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("x-truerelay-provider"), Some("azure_openai"));
@@ -78,11 +122,20 @@ async fn the_next_offer_answers_when_the_first_fails_and_the_winner_is_charged()
 
     // a connection that breaks before the first byte is no answer either
     app.simulator.reset();
-    let cut = Cut { after: CutPoint::BeforeHead, how: Default::default() };
+    let cut = Cut {
+        after: CutPoint::BeforeHead,
+        how: Default::default(),
+    };
     app.simulator
         .script(Rule {
-            matching: Match { credential: Some(app.seeded.openai_secret.clone()), ..Match::default() },
-            faults: Faults { cut: Some(cut), ..Faults::default() },
+            matching: Match {
+                credential: Some(app.seeded.openai_secret.clone()),
+                ..Match::default()
+            },
+            faults: Faults {
+                cut: Some(cut),
+                ..Faults::default()
+            },
             ..Rule::default()
         })
         .unwrap();
@@ -95,9 +148,22 @@ async fn the_next_offer_answers_when_the_first_fails_and_the_winner_is_charged()
 #[tokio::test(flavor = "multi_thread")]
 async fn after_the_first_byte_nothing_is_tried_again() {
     let app = TestApp::start().await;
-    app.admin.add_credential(&app.seeded.openai_pool, "sk-openai-second-credential-0002").await;
-    let cut = Cut { after: CutPoint::Events(3), how: Default::default() };
-    app.simulator.script(Rule { faults: Faults { cut: Some(cut), ..Faults::default() }, ..Rule::default() }).unwrap();
+    app.admin
+        .add_credential(&app.seeded.openai_pool, "sk-openai-second-credential-0002")
+        .await;
+    let cut = Cut {
+        after: CutPoint::Events(3),
+        how: Default::default(),
+    };
+    app.simulator
+        .script(Rule {
+            faults: Faults {
+                cut: Some(cut),
+                ..Faults::default()
+            },
+            ..Rule::default()
+        })
+        .unwrap();
     let answer = app.client().openai(&openai_body(true)).await;
     assert_eq!(outcomes(&app.closed(&answer.request_id()).await), ["won"]);
     assert_eq!(app.simulator.counts().requests, 1);
@@ -108,7 +174,10 @@ async fn after_the_first_byte_nothing_is_tried_again() {
 async fn a_provider_at_a_private_address_is_not_called_unless_allowed() {
     let app = TestApp::start().await;
     app.admin
-        .change(&format!("/providers/{}", app.seeded.openai_provider), json!({ "name": "OpenAI" }))
+        .change(
+            &format!("/providers/{}", app.seeded.openai_provider),
+            json!({ "name": "OpenAI" }),
+        )
         .await;
     let (status, answer) = app
         .admin
@@ -130,7 +199,12 @@ async fn a_provider_at_a_private_address_is_not_called_unless_allowed() {
             assert!(std::time::Instant::now() < deadline, "{}", answer.text());
         }
     } else {
-        assert!(answer["error"]["message"].as_str().is_some_and(|text| text.contains("https")), "{answer}");
+        assert!(
+            answer["error"]["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("https")),
+            "{answer}"
+        );
     }
     app.finish().await;
 }

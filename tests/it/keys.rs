@@ -39,13 +39,21 @@ async fn a_key_can_be_disabled_and_enabled_again() {
     let (id, key) = app.key_of(&tenant, KeyOptions::default()).await;
     let client = app.client_with(&key);
     wait_for(&client, 200).await;
-    app.admin.change(&format!("/keys/{id}"), json!({ "enabled": false })).await;
+    app.admin
+        .change(&format!("/keys/{id}"), json!({ "enabled": false }))
+        .await;
     assert_eq!(wait_for(&client, 403).await["error"]["code"], "api_key_disabled");
-    app.admin.change(&format!("/keys/{id}"), json!({ "enabled": true })).await;
+    app.admin
+        .change(&format!("/keys/{id}"), json!({ "enabled": true }))
+        .await;
     wait_for(&client, 200).await;
-    app.admin.change(&format!("/tenants/{tenant}"), json!({ "enabled": false })).await;
+    app.admin
+        .change(&format!("/tenants/{tenant}"), json!({ "enabled": false }))
+        .await;
     assert_eq!(wait_for(&client, 403).await["error"]["code"], "account_disabled");
-    app.admin.change(&format!("/tenants/{tenant}"), json!({ "enabled": true })).await;
+    app.admin
+        .change(&format!("/tenants/{tenant}"), json!({ "enabled": true }))
+        .await;
     wait_for(&client, 200).await;
     app.finish().await;
 }
@@ -58,7 +66,9 @@ async fn an_expired_key_says_so() {
     let client = app.client_with(&key);
     wait_for(&client, 200).await;
     let soon = domain::clock::UnixMs::now().plus_ms(1_500).to_rfc3339();
-    app.admin.change(&format!("/keys/{id}"), json!({ "expires_at": soon })).await;
+    app.admin
+        .change(&format!("/keys/{id}"), json!({ "expires_at": soon }))
+        .await;
     assert_eq!(wait_for(&client, 403).await["error"]["code"], "api_key_expired");
     app.finish().await;
 }
@@ -67,7 +77,10 @@ async fn an_expired_key_says_so() {
 async fn an_allow_list_limits_the_models() {
     let mut app = TestApp::start().await;
     let tenant = app.seeded.tenant.clone();
-    let options = KeyOptions { allowed_models: Some(vec!["gpt-4o".to_owned()]), ..KeyOptions::default() };
+    let options = KeyOptions {
+        allowed_models: Some(vec!["gpt-4o".to_owned()]),
+        ..KeyOptions::default()
+    };
     let (_, key) = app.key_of(&tenant, options).await;
     let client = app.client_with(&key);
     assert_eq!(client.openai(&openai_body(false)).await.status, 200);
@@ -75,7 +88,12 @@ async fn an_allow_list_limits_the_models() {
     assert_eq!(refused.status, 403, "{}", refused.text());
     assert_eq!(refused.json()["error"]["code"], "model_not_allowed");
     let models = client.get("/v1/models").await.json().await;
-    let ids: Vec<&str> = models["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, ["openai/gpt-4o"]);
     app.finish().await;
 }
@@ -84,7 +102,10 @@ async fn an_allow_list_limits_the_models() {
 async fn a_request_limit_is_kept_and_says_when_to_come_back() {
     let mut app = TestApp::start().await;
     let tenant = app.seeded.tenant.clone();
-    let options = KeyOptions { requests_per_minute: Some(3), ..KeyOptions::default() };
+    let options = KeyOptions {
+        requests_per_minute: Some(3),
+        ..KeyOptions::default()
+    };
     let (_, key) = app.key_of(&tenant, options).await;
     let client = app.client_with(&key);
     for _ in 0..3 {
@@ -95,6 +116,10 @@ async fn a_request_limit_is_kept_and_says_when_to_come_back() {
     assert_eq!(refused.json()["error"]["code"], "rate_limit_exceeded");
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
-    assert_eq!(app.client().openai(&openai_body(false)).await.status, 200, "other keys are not touched");
+    assert_eq!(
+        app.client().openai(&openai_body(false)).await.status,
+        200,
+        "other keys are not touched"
+    );
     app.finish().await;
 }

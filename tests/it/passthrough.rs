@@ -21,10 +21,17 @@ async fn an_openai_stream_ends_with_done_and_has_no_usage_that_was_not_asked_for
     assert!(answer.header("content-type").unwrap().starts_with("text/event-stream"));
     let text = answer.text();
     assert!(text.ends_with("data: [DONE]\n\n"));
-    assert!(events(&text).iter().all(|event| event.get("usage").is_none_or(Value::is_null)));
+    assert!(
+        events(&text)
+            .iter()
+            .all(|event| event.get("usage").is_none_or(Value::is_null))
+    );
 
     let sent = &app.simulator.log()[0];
-    assert_eq!(sent.body["stream_options"]["include_usage"], true, "usage is always asked for upstream");
+    assert_eq!(
+        sent.body["stream_options"]["include_usage"], true,
+        "usage is always asked for upstream"
+    );
     let closed = app.closed(&answer.request_id()).await;
     assert_eq!(closed["reason"], "completed");
     assert_eq!(closed["usage_source"], "provider");
@@ -52,7 +59,11 @@ async fn an_anthropic_stream_comes_through_as_it_was_sent() {
     assert!(text.starts_with("event: message_start"));
     assert!(text.contains("event: message_stop"));
     let sent = &app.simulator.log()[0];
-    assert_eq!(u64::try_from(answer.bytes.len()).unwrap(), sent.bytes_sent, "not a byte more or less");
+    assert_eq!(
+        u64::try_from(answer.bytes.len()).unwrap(),
+        sent.bytes_sent,
+        "not a byte more or less"
+    );
     app.finish().await;
 }
 
@@ -63,7 +74,11 @@ async fn unknown_fields_survive_in_both_directions() {
     body["a_field_of_next_year"] = json!({ "deep": [1, 2.50, null] });
     let reply = r#"{"id":"x","object":"chat.completion","model":"gpt-4o-2024-08-06","choices":[{"index":0,"message":{"role":"assistant","content":"hi","odd":  1.0},"finish_reason":"stop"}],"usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12,"new":{"x":1}},"later":[ ]}"#;
     let rule = Rule {
-        answer: Answer::Fixed(Fixed { body_text: Some(reply.to_owned()), chunks: Chunking::Bytes(7), ..Fixed::default() }),
+        answer: Answer::Fixed(Fixed {
+            body_text: Some(reply.to_owned()),
+            chunks: Chunking::Bytes(7),
+            ..Fixed::default()
+        }),
         ..Rule::default()
     };
     app.simulator.script(rule).unwrap();
@@ -83,8 +98,14 @@ async fn headers_name_request_provider_model_price_and_cost() {
     assert_eq!(answer.header("x-truerelay-model"), Some("openai/gpt-4o"));
     assert_eq!(answer.header("x-request-id"), answer.header("request-id"));
     let closed = app.closed(&answer.request_id()).await;
-    assert_eq!(answer.header("x-truerelay-price-version").unwrap(), closed["price_version"].to_string());
-    assert_eq!(answer.header("x-truerelay-cost-usd").unwrap(), closed["cost_usd"].as_str().unwrap());
+    assert_eq!(
+        answer.header("x-truerelay-price-version").unwrap(),
+        closed["price_version"].to_string()
+    );
+    assert_eq!(
+        answer.header("x-truerelay-cost-usd").unwrap(),
+        closed["cost_usd"].as_str().unwrap()
+    );
     app.finish().await;
 }
 
@@ -107,7 +128,11 @@ async fn an_absent_output_limit_is_set_and_named() {
     let mut body = openai_body(false);
     body.as_object_mut().unwrap().remove("max_tokens");
     let answer = app.client().openai(&body).await;
-    let limit: u64 = answer.header("x-truerelay-output-limit").expect("the limit is named").parse().unwrap();
+    let limit: u64 = answer
+        .header("x-truerelay-output-limit")
+        .expect("the limit is named")
+        .parse()
+        .unwrap();
     assert_eq!(limit, 16_384);
     let sent = &app.simulator.log()[0];
     assert_eq!(sent.body["max_completion_tokens"], limit, "the upstream enforces it");

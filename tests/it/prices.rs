@@ -7,8 +7,16 @@ use serde_json::{Value, json};
 use support::{TestApp, openai_body};
 
 fn multiplier_of(models: &Value, id: &str) -> String {
-    let model = models["data"].as_array().unwrap().iter().find(|model| model["id"] == id).expect("the model");
-    model["truerelay"]["offers"][0]["multiplier"].as_str().unwrap().to_owned()
+    let model = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|model| model["id"] == id)
+        .expect("the model");
+    model["truerelay"]["offers"][0]["multiplier"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +50,11 @@ async fn a_new_multiplier_counts_from_its_instant_and_is_on_the_request() {
         .await;
     let version = published["version"].as_i64().expect("a version");
     let still = app.client().get("/v1/models").await.json().await;
-    assert_eq!(multiplier_of(&still, "openai/gpt-4o"), "1.7", "it is published before it counts");
+    assert_eq!(
+        multiplier_of(&still, "openai/gpt-4o"),
+        "1.7",
+        "it is published before it counts"
+    );
     let deadline = Instant::now() + Duration::from_secs(40);
     let new = loop {
         let answer = app.client().openai(&openai_body(false)).await;
@@ -57,7 +69,8 @@ async fn a_new_multiplier_counts_from_its_instant_and_is_on_the_request() {
     assert_eq!(new["price_version"].as_i64(), Some(version));
     assert_eq!(old["usage"], new["usage"], "the same request");
     let cost = |closed: &Value| closed["cost_usd"].as_str().unwrap().parse::<Amount>().unwrap().nanos();
-    let list: i64 = new["usage"]["tokens"]["input"].as_i64().unwrap() * 2_500 + new["usage"]["tokens"]["output"].as_i64().unwrap() * 10_000;
+    let list: i64 = new["usage"]["tokens"]["input"].as_i64().unwrap() * 2_500
+        + new["usage"]["tokens"]["output"].as_i64().unwrap() * 10_000;
     assert_eq!(cost(&old), (list * 17 + 9) / 10);
     assert_eq!(cost(&new), (list * 6 + 9) / 10);
     app.finish().await;
@@ -67,7 +80,9 @@ async fn a_new_multiplier_counts_from_its_instant_and_is_on_the_request() {
 async fn an_override_and_a_tier_are_multiplied_in() {
     let mut app = TestApp::start().await;
     let (tenant, key) = app.tenant_with("5", support::KeyOptions::default()).await;
-    app.admin.change(&format!("/tenants/{tenant}"), json!({ "tier": "gold" })).await;
+    app.admin
+        .change(&format!("/tenants/{tenant}"), json!({ "tier": "gold" }))
+        .await;
     app.admin
         .create(
             "/price-versions",

@@ -6,7 +6,12 @@ use serde_json::Value;
 use simulator::{Answer, Chunking, Fixed, Rule};
 use support::{Client, Recording, TestApp, recordings};
 
-const CHUNKINGS: [Chunking; 4] = [Chunking::Whole, Chunking::Lines, Chunking::Bytes(7), Chunking::SplitUtf8];
+const CHUNKINGS: [Chunking; 4] = [
+    Chunking::Whole,
+    Chunking::Lines,
+    Chunking::Bytes(7),
+    Chunking::SplitUtf8,
+];
 
 fn replay(recording: &Recording, chunks: Chunking) -> Rule {
     Rule {
@@ -38,7 +43,11 @@ fn request_for(recording: &Recording, model: &str) -> Value {
         body["system"] = "context ".repeat(10_000).into();
     }
     for field in ["max_tokens", "max_completion_tokens"] {
-        if body.get(field).and_then(Value::as_u64).is_some_and(|limit| limit > 4_000) {
+        if body
+            .get(field)
+            .and_then(Value::as_u64)
+            .is_some_and(|limit| limit > 4_000)
+        {
             body[field] = 4_000.into();
         }
     }
@@ -46,7 +55,11 @@ fn request_for(recording: &Recording, model: &str) -> Value {
 }
 
 async fn send(client: &Client, path: &str, body: &Value) -> support::Answer {
-    if path == "/v1/messages" { client.anthropic(body).await } else { client.openai(body).await }
+    if path == "/v1/messages" {
+        client.anthropic(body).await
+    } else {
+        client.openai(body).await
+    }
 }
 
 /// What the catalog's price card says of the recorded usage, computed here and not by the product's rules.
@@ -69,7 +82,13 @@ fn expected_charge(recording: &Recording, prices: &Prices) -> Amount {
 fn largest(body: &str, field: &str) -> i64 {
     let quoted = format!("\"{field}\":");
     body.match_indices(&quoted)
-        .filter_map(|(at, _)| body[at + quoted.len()..].split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+        .filter_map(|(at, _)| {
+            body[at + quoted.len()..]
+                .split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse()
+                .ok()
+        })
         .max()
         .unwrap_or(0)
 }
@@ -87,14 +106,31 @@ struct Prices {
     multiplier_tenths: i64,
 }
 
-const GPT_4O: Prices = Prices { input: 2_500, cache_read: 1_250, cache_write: 2_500, cache_write_1h: 2_500, output: 10_000, multiplier_tenths: 17 };
-const SONNET: Prices = Prices { input: 3_000, cache_read: 300, cache_write: 3_750, cache_write_1h: 6_000, output: 15_000, multiplier_tenths: 10 };
+const GPT_4O: Prices = Prices {
+    input: 2_500,
+    cache_read: 1_250,
+    cache_write: 2_500,
+    cache_write_1h: 2_500,
+    output: 10_000,
+    multiplier_tenths: 17,
+};
+const SONNET: Prices = Prices {
+    input: 3_000,
+    cache_read: 300,
+    cache_write: 3_750,
+    cache_write_1h: 6_000,
+    output: 15_000,
+    multiplier_tenths: 10,
+};
 
 async fn replay_all(provider: &str, format: &str, path: &str, model: &str, prices: &Prices) {
     let mut app = TestApp::start().await;
     let (_, key) = app.tenant_with("1000", support::KeyOptions::default()).await;
     let client = app.client_with(&key);
-    for recording in recordings(provider, format).iter().filter(|recording| recording.status == 200) {
+    for recording in recordings(provider, format)
+        .iter()
+        .filter(|recording| recording.status == 200)
+    {
         let body = request_for(recording, model);
         for chunks in CHUNKINGS {
             app.simulator.script(replay(recording, chunks.clone())).unwrap();
@@ -105,7 +141,10 @@ async fn replay_all(provider: &str, format: &str, path: &str, model: &str, price
             let no_usage = recording.expect["usage"].is_null();
             if no_usage {
                 assert_eq!(closed["reason"], "completed_usage_estimated", "{name}");
-                assert!(closed["flags"].as_array().unwrap().contains(&"estimated".into()), "{name}");
+                assert!(
+                    closed["flags"].as_array().unwrap().contains(&"estimated".into()),
+                    "{name}"
+                );
             } else {
                 let charge: Amount = closed["cost_usd"].as_str().unwrap().parse().unwrap();
                 assert_eq!(charge, expected_charge(recording, prices), "{name}: {closed}");
@@ -118,12 +157,26 @@ async fn replay_all(provider: &str, format: &str, path: &str, model: &str, price
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_recordings_come_through_in_every_chunking() {
-    replay_all("openai", "openai_chat", "/v1/chat/completions", "openai/gpt-4o", &GPT_4O).await;
+    replay_all(
+        "openai",
+        "openai_chat",
+        "/v1/chat/completions",
+        "openai/gpt-4o",
+        &GPT_4O,
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_recordings_come_through_in_every_chunking() {
-    replay_all("anthropic", "anthropic_messages", "/v1/messages", "anthropic/claude-sonnet-4.6", &SONNET).await;
+    replay_all(
+        "anthropic",
+        "anthropic_messages",
+        "/v1/messages",
+        "anthropic/claude-sonnet-4.6",
+        &SONNET,
+    )
+    .await;
 }
 
 async fn replay_errors(provider: &str, format: &str, path: &str, model: &str) {
@@ -135,8 +188,17 @@ async fn replay_errors(provider: &str, format: &str, path: &str, model: &str) {
     errors.sort_by_key(|recording| recording.status == 401);
     for recording in &errors {
         app.simulator.reset();
-        app.simulator.script(Rule { times: None, ..replay(recording, Chunking::Whole) }).unwrap();
-        let mut body = if path == "/v1/messages" { support::anthropic_body(false) } else { support::openai_body(false) };
+        app.simulator
+            .script(Rule {
+                times: None,
+                ..replay(recording, Chunking::Whole)
+            })
+            .unwrap();
+        let mut body = if path == "/v1/messages" {
+            support::anthropic_body(false)
+        } else {
+            support::openai_body(false)
+        };
         body["model"] = model.into();
         let answer = send(&client, path, &body).await;
         let error = answer.json()["error"].clone();
@@ -144,10 +206,20 @@ async fn replay_errors(provider: &str, format: &str, path: &str, model: &str) {
         if recording.status == 401 {
             // the operator's credential is not the customer's business
             assert_eq!(answer.status, 502, "{}: {}", recording.name, answer.text());
-            assert!(!answer.text().contains(recording.expect["error"]["message"].as_str().unwrap()), "{}", recording.name);
+            assert!(
+                !answer
+                    .text()
+                    .contains(recording.expect["error"]["message"].as_str().unwrap()),
+                "{}",
+                recording.name
+            );
         } else {
             assert_eq!(answer.status.as_u16(), recording.status, "{}", recording.name);
-            assert_eq!(error["message"], recording.expect["error"]["message"], "{}", recording.name);
+            assert_eq!(
+                error["message"], recording.expect["error"]["message"],
+                "{}",
+                recording.name
+            );
         }
         let closed = app.closed(&answer.request_id()).await;
         assert_eq!(closed["cost_usd"], "0.00", "{}", recording.name);
@@ -162,5 +234,11 @@ async fn openai_errors_reach_the_client_without_the_operators_secrets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_errors_reach_the_client_without_the_operators_secrets() {
-    replay_errors("anthropic", "anthropic_messages", "/v1/messages", "anthropic/claude-sonnet-4.6").await;
+    replay_errors(
+        "anthropic",
+        "anthropic_messages",
+        "/v1/messages",
+        "anthropic/claude-sonnet-4.6",
+    )
+    .await;
 }

@@ -22,7 +22,11 @@ async fn a_request_needs_exactly_one_valid_key() {
         (&[("authorization", &mistyped)], 401, "invalid_api_key"),
         (&[("authorization", unknown)], 401, "invalid_api_key"),
         (&[("authorization", "Basic eDp5")], 401, "invalid_api_key"),
-        (&[("authorization", &bearer), ("x-api-key", &key)], 400, "two_credentials"),
+        (
+            &[("authorization", &bearer), ("x-api-key", &key)],
+            400,
+            "two_credentials",
+        ),
         (&[("x-api-key", &key), ("x-api-key", &key)], 400, "two_credentials"),
     ];
     for (headers, status, code) in cases {
@@ -89,8 +93,19 @@ async fn bad_requests_are_named() {
     for (bytes, code) in [
         (b"{\"model\":".to_vec(), "invalid_json"),
         (b"\xff\xfe".to_vec(), "invalid_json"),
-        (br#"{"model":"gpt-4o","model":"gpt-4","messages":[]}"#.to_vec(), "duplicate_field"),
-        (format!("{{\"model\":\"gpt-4o\",\"messages\":{}1{}}}", "[".repeat(200), "]".repeat(200)).into_bytes(), "json_too_deep"),
+        (
+            br#"{"model":"gpt-4o","model":"gpt-4","messages":[]}"#.to_vec(),
+            "duplicate_field",
+        ),
+        (
+            format!(
+                "{{\"model\":\"gpt-4o\",\"messages\":{}1{}}}",
+                "[".repeat(200),
+                "]".repeat(200)
+            )
+            .into_bytes(),
+            "json_too_deep",
+        ),
     ] {
         let answer = client.raw("/v1/chat/completions", &headers, bytes).await;
         assert_eq!(answer.status, 400, "{code}");
@@ -98,7 +113,10 @@ async fn bad_requests_are_named() {
     }
     let mut web_search = anthropic_body(false);
     web_search["tools"] = json!([{ "type": "web_search_20250305", "name": "web_search" }]);
-    assert_eq!(client.anthropic(&web_search).await.json()["error"]["code"], "unbounded_tool");
+    assert_eq!(
+        client.anthropic(&web_search).await.json()["error"]["code"],
+        "unbounded_tool"
+    );
     assert_nothing_was_sent(&app).await;
     app.finish().await;
 }

@@ -15,14 +15,24 @@ async fn a_request_tells_what_it_cost_and_why_to_its_own_tenant_only() {
     assert!(closed["explanation"].as_str().is_some_and(|text| !text.is_empty()));
     assert_eq!(closed["attempts"][0]["outcome"], "won");
     let lines = closed["lines"].as_array().unwrap();
-    let exact: i64 = lines.iter().map(|line| line["nano_usd_exact"].as_str().unwrap().parse::<i64>().unwrap()).sum();
-    assert_eq!(closed["cost_usd"].as_str().unwrap().parse::<Amount>().unwrap(), Amount::from_nanos(exact));
+    let exact: i64 = lines
+        .iter()
+        .map(|line| line["nano_usd_exact"].as_str().unwrap().parse::<i64>().unwrap())
+        .sum();
+    assert_eq!(
+        closed["cost_usd"].as_str().unwrap().parse::<Amount>().unwrap(),
+        Amount::from_nanos(exact)
+    );
 
     let (_, stranger) = app.tenant_with("1", KeyOptions::default()).await;
     let stranger = app.client_with(&stranger);
     let response = stranger.get(&format!("/v1/requests/{id}")).await;
     assert_eq!(response.status(), 404, "another tenant's request does not exist");
-    for nonsense in ["nonsense", "req_00000000000000000000000000000000", "ten_00000000000000000000000000000000"] {
+    for nonsense in [
+        "nonsense",
+        "req_00000000000000000000000000000000",
+        "ten_00000000000000000000000000000000",
+    ] {
         assert_eq!(stranger.get(&format!("/v1/requests/{nonsense}")).await.status(), 404);
     }
     app.finish().await;

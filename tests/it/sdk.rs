@@ -9,7 +9,10 @@ async fn the_official_python_sdks_find_what_they_expect() {
     let python = std::env::var("TRUERELAY_TEST_PYTHON")
         .expect("TRUERELAY_TEST_PYTHON names a Python with the SDKs: run the tests by `make test`");
     let app = TestApp::start().await;
-    let simulator = app.admin.get(&format!("/providers/{}", app.seeded.openai_provider)).await["base_url"]
+    let simulator = app
+        .admin
+        .get(&format!("/providers/{}", app.seeded.openai_provider))
+        .await["base_url"]
         .as_str()
         .unwrap()
         .trim_end_matches("/v1")
@@ -29,7 +32,11 @@ async fn the_official_python_sdks_find_what_they_expect() {
     })
     .await
     .unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     eprintln!("{text}");
     assert!(output.status.success(), "{text}");
     assert!(text.contains("Ran ") && !text.contains("Ran 0 tests"), "{text}");

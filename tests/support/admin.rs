@@ -57,7 +57,11 @@ pub struct KeyOptions {
 impl Admin {
     /// For the node at this address.
     pub fn new(url: String, token: String) -> Self {
-        Self { http: reqwest::Client::new(), url, token }
+        Self {
+            http: reqwest::Client::new(),
+            url,
+            token,
+        }
     }
 
     /// The address.
@@ -117,7 +121,12 @@ impl Admin {
 
     /// The node's metrics as text.
     pub async fn metrics(&self) -> String {
-        let response = self.http.get(format!("{}/metrics", self.url)).send().await.expect("metrics");
+        let response = self
+            .http
+            .get(format!("{}/metrics", self.url))
+            .send()
+            .await
+            .expect("metrics");
         response.text().await.expect("text")
     }
 
@@ -150,7 +159,9 @@ impl Admin {
         let key = uuid::Uuid::now_v7().to_string();
         let body = json!({ "amount_usd": amount_usd, "kind": "promotion", "note": "test" });
         let path = format!("/tenants/{tenant}/grants");
-        let (status, answer) = self.call_with(Method::POST, &path, Some(body), &[("idempotency-key", &key)]).await;
+        let (status, answer) = self
+            .call_with(Method::POST, &path, Some(body), &[("idempotency-key", &key)])
+            .await;
         assert!(status.is_success(), "a grant: {status} {answer}");
         answer
     }
@@ -158,8 +169,12 @@ impl Admin {
     /// Two providers behind the simulator, a pool and a credential each, an offer each; a tenant with 5 USD and a key.
     pub async fn seed(&self, simulator_url: &str) -> Seeded {
         let base = format!("{simulator_url}/v1");
-        let openai = self.seed_pool("openai", "openai_chat", &base, "1.7", OPENAI_MODEL).await;
-        let anthropic = self.seed_pool("anthropic", "anthropic_messages", &base, "1", ANTHROPIC_MODEL).await;
+        let openai = self
+            .seed_pool("openai", "openai_chat", &base, "1.7", OPENAI_MODEL)
+            .await;
+        let anthropic = self
+            .seed_pool("anthropic", "anthropic_messages", &base, "1", ANTHROPIC_MODEL)
+            .await;
         let tenant = self.create_tenant("tests").await;
         self.grant(&tenant, "5").await;
         let (key_id, key) = self.create_key(&tenant, KeyOptions::default()).await;
@@ -188,13 +203,22 @@ impl Admin {
         );
         let pool = id_of(
             &self
-                .create("/pools", json!({ "provider": provider, "name": format!("{slug}-main"), "multiplier": multiplier }))
+                .create(
+                    "/pools",
+                    json!({ "provider": provider, "name": format!("{slug}-main"), "multiplier": multiplier }),
+                )
                 .await,
         );
         let secret = format!("sk-{slug}-{}", uuid::Uuid::now_v7().simple());
         let credential = self.add_credential(&pool, &secret).await;
         let offer = self.create("/offers", json!({ "model": model, "pool": pool })).await;
-        SeededPool { provider, pool, offer: id_of(&offer), credential, secret }
+        SeededPool {
+            provider,
+            pool,
+            offer: id_of(&offer),
+            credential,
+            secret,
+        }
     }
 
     /// One more credential in a pool.
@@ -213,7 +237,10 @@ struct SeededPool {
 }
 
 fn text_of(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("not a text: {value}")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("not a text: {value}"))
+        .to_owned()
 }
 
 fn id_of(object: &Value) -> String {

@@ -11,8 +11,7 @@ use simulator::{Handle, Simulator};
 use tempfile::TempDir;
 
 use crate::{
-    Admin, Backend, Client, COMPLETION_CANARY, KeyOptions, PROMPT_CANARY, Process, Seeded,
-    canary::assert_absent,
+    Admin, Backend, COMPLETION_CANARY, Client, KeyOptions, PROMPT_CANARY, Process, Seeded, canary::assert_absent,
 };
 
 /// What a test may change about the application before it starts.
@@ -44,7 +43,10 @@ pub struct TestApp {
 
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 impl TestApp {
@@ -57,10 +59,15 @@ impl TestApp {
     pub async fn start_with(options: TestAppOptions) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
         let backend = Backend::fresh().await;
-        let provider = Simulator::start(simulator::Settings::default()).await.expect("the simulator starts");
+        let provider = Simulator::start(simulator::Settings::default())
+            .await
+            .expect("the simulator starts");
         let folder = tempfile::tempdir().expect("a folder");
         let mut environment = vec![
-            ("TRUERELAY_ENCRYPTION_KEY".to_owned(), format!("test:{}", "1b".repeat(32))),
+            (
+                "TRUERELAY_ENCRYPTION_KEY".to_owned(),
+                format!("test:{}", "1b".repeat(32)),
+            ),
             ("TRUERELAY_PEPPER".to_owned(), format!("test:{}", "2c".repeat(32))),
         ];
         environment.extend(options.environment);
@@ -74,7 +81,12 @@ impl TestApp {
         let token = operator_token(&folder, &environment, "full");
         let admin = Admin::new(admin_url, token.clone());
         let seeded = admin.seed(provider.base_url()).await;
-        let secrets = vec![token, seeded.key.clone(), seeded.openai_secret.clone(), seeded.anthropic_secret.clone()];
+        let secrets = vec![
+            token,
+            seeded.key.clone(),
+            seeded.openai_secret.clone(),
+            seeded.anthropic_secret.clone(),
+        ];
         let app = Self {
             simulator: provider.control(),
             admin,
@@ -165,7 +177,11 @@ impl TestApp {
     }
 
     /// As [`TestApp::command`], with other environment.
-    pub fn command_with(&self, arguments: &[&str], environment: &[(String, String)]) -> (std::process::ExitStatus, String) {
+    pub fn command_with(
+        &self,
+        arguments: &[&str],
+        environment: &[(String, String)],
+    ) -> (std::process::ExitStatus, String) {
         let config = self.folder.path().join("truerelay.toml");
         let config = config.to_str().expect("a path in UTF-8").to_owned();
         let mut all = arguments.to_vec();
@@ -205,13 +221,21 @@ impl TestApp {
         let metrics = self.admin.metrics().await;
         self.process.signal("TERM");
         let status = self.process.wait(Duration::from_secs(60));
-        assert!(status.success(), "the node stopped with {status}; its log:\n{}", self.process.log());
+        assert!(
+            status.success(),
+            "the node stopped with {status}; its log:\n{}",
+            self.process.log()
+        );
         self.assert_clean_after_stop(&metrics).await;
     }
 
     /// Asserts about a node that has stopped: no open hold, clean books, no leak.
     pub async fn assert_clean_after_stop(&self, metrics: &str) {
-        assert_eq!(self.number("SELECT COUNT(*) FROM hold").await, 0, "no hold is left open");
+        assert_eq!(
+            self.number("SELECT COUNT(*) FROM hold").await,
+            0,
+            "no hold is left open"
+        );
         self.assert_books_are_clean();
         let mut needles = vec![PROMPT_CANARY.to_owned(), COMPLETION_CANARY.to_owned()];
         needles.extend(self.secrets.iter().cloned());
@@ -227,7 +251,9 @@ impl TestApp {
         loop {
             let models = client.get("/v1/models").await.json().await;
             let for_sale = |id: &str| {
-                models["data"].as_array().is_some_and(|models| models.iter().any(|model| model["id"] == id))
+                models["data"]
+                    .as_array()
+                    .is_some_and(|models| models.iter().any(|model| model["id"] == id))
             };
             if for_sale(crate::admin::OPENAI_MODEL) && for_sale(crate::admin::ANTHROPIC_MODEL) {
                 return;
@@ -253,7 +279,11 @@ fn write_config(folder: &TempDir, backend: &Backend, relay_port: u16, admin_port
 fn start_node(folder: &TempDir, environment: &[(String, String)]) -> Process {
     let config = folder.path().join("truerelay.toml");
     let config = config.to_str().expect("a path in UTF-8").to_owned();
-    Process::start(&["serve", "--config", &config], environment, folder.path().join("node.log"))
+    Process::start(
+        &["serve", "--config", &config],
+        environment,
+        folder.path().join("node.log"),
+    )
 }
 
 async fn wait_ready(admin_url: &str, process: &mut Process) {
@@ -266,7 +296,11 @@ async fn wait_ready(admin_url: &str, process: &mut Process) {
             return;
         }
         assert!(!process.has_ended(), "the node ended at its start:\n{}", process.log());
-        assert!(Instant::now() < deadline, "the node does not become ready:\n{}", process.log());
+        assert!(
+            Instant::now() < deadline,
+            "the node does not become ready:\n{}",
+            process.log()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -275,7 +309,9 @@ async fn wait_ready(admin_url: &str, process: &mut Process) {
 fn operator_token(folder: &TempDir, environment: &[(String, String)], role: &str) -> String {
     let config = folder.path().join("truerelay.toml");
     let config = config.to_str().expect("a path in UTF-8").to_owned();
-    let arguments = ["operator", "token", "create", "--name", "tests", "--role", role, "--config", &config];
+    let arguments = [
+        "operator", "token", "create", "--name", "tests", "--role", role, "--config", &config,
+    ];
     let (status, output) = Process::run(&arguments, environment);
     assert!(status.success(), "no operator token: {output}");
     output

@@ -55,7 +55,10 @@ impl Backend {
     pub fn config(&self) -> String {
         match self {
             Self::Embedded => String::new(),
-            Self::Production { database_url, redis_url } => format!(
+            Self::Production {
+                database_url,
+                redis_url,
+            } => format!(
                 "[database]\nurl = \"{database_url}\"\nmax_connections = 5\nmigrate_on_start = true\n\n[redis]\nurl = \"{redis_url}\"\ntimeout_ms = 2000\n\n"
             ),
         }
@@ -74,7 +77,9 @@ impl Backend {
         let done = match self {
             Self::Embedded => {
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database_file(data_folder));
-                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("the database file");
+                let mut connection = sqlx::SqliteConnection::connect_with(&options)
+                    .await
+                    .expect("the database file");
                 connection.execute(sql).await.map(|_| ())
             }
             Self::Production { database_url, .. } => {
@@ -91,12 +96,22 @@ impl Backend {
             Self::Embedded => {
                 let file = database_file(data_folder);
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
-                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("the database file");
-                sqlx::query(sql).fetch_one(&mut connection).await.expect("a number").get(0)
+                let mut connection = sqlx::SqliteConnection::connect_with(&options)
+                    .await
+                    .expect("the database file");
+                sqlx::query(sql)
+                    .fetch_one(&mut connection)
+                    .await
+                    .expect("a number")
+                    .get(0)
             }
             Self::Production { database_url, .. } => {
                 let mut connection = PgConnection::connect(database_url).await.expect("PostgreSQL answers");
-                sqlx::query(sql).fetch_one(&mut connection).await.expect("a number").get(0)
+                sqlx::query(sql)
+                    .fetch_one(&mut connection)
+                    .await
+                    .expect("a number")
+                    .get(0)
             }
         }
     }
@@ -107,7 +122,8 @@ fn database_file(data_folder: &Path) -> PathBuf {
         .expect("the data folder")
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| {
-            path.extension().is_some_and(|extension| extension == "db" || extension == "sqlite" || extension == "sqlite3")
+            path.extension()
+                .is_some_and(|extension| extension == "db" || extension == "sqlite" || extension == "sqlite3")
         })
         .expect("a database file in the data folder")
 }
@@ -119,7 +135,9 @@ fn dump_files(data_folder: &Path) -> String {
     let mut dump = String::new();
     for entry in std::fs::read_dir(data_folder).expect("the data folder").flatten() {
         if entry.file_name().to_string_lossy().starts_with(&stem) {
-            dump.push_str(&String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap_or_default()));
+            dump.push_str(&String::from_utf8_lossy(
+                &std::fs::read(entry.path()).unwrap_or_default(),
+            ));
         }
     }
     dump

@@ -45,7 +45,9 @@ impl Answer {
 
     /// The request's id.
     pub fn request_id(&self) -> String {
-        self.header("x-request-id").unwrap_or_else(|| panic!("no request id: {}", self.text())).to_owned()
+        self.header("x-request-id")
+            .unwrap_or_else(|| panic!("no request id: {}", self.text()))
+            .to_owned()
     }
 }
 

@@ -17,14 +17,22 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.parent().and_then(Path::parent).expect("target/<profile>");
     let binary = folder.join("truerelay");
-    assert!(binary.exists(), "{} is missing: run `cargo build --workspace` first", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        binary.display()
+    );
     binary
 }
 
 impl Process {
     /// Starts the binary.
     pub fn start(arguments: &[&str], environment: &[(String, String)], log: PathBuf) -> Self {
-        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("the log file");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("the log file");
         let child = Command::new(binary())
             .args(arguments)
             .envs(environment.iter().cloned())
@@ -44,7 +52,11 @@ impl Process {
             .stdin(Stdio::null())
             .output()
             .expect("the binary runs");
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         (output.status, text)
     }
 
@@ -85,7 +97,11 @@ impl Process {
             if let Some(status) = self.child.try_wait().expect("the child's state") {
                 return status;
             }
-            assert!(Instant::now() < deadline, "the process did not end; its log:\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "the process did not end; its log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }

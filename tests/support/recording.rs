@@ -48,7 +48,10 @@ fn read(file: &Path) -> Recording {
         name: file.file_name().expect("a name").to_string_lossy().into_owned(),
         request: value["request"]["body"].clone(),
         status: u16::try_from(response["status"].as_u64().expect("a status")).expect("a status"),
-        content_type: response["headers"]["content-type"].as_str().unwrap_or("application/json").to_owned(),
+        content_type: response["headers"]["content-type"]
+            .as_str()
+            .unwrap_or("application/json")
+            .to_owned(),
         body: response["body_text"].as_str().unwrap_or_default().to_owned(),
         stream: value["stream"].as_bool().unwrap_or(false),
         expect: value["expect"].clone(),

@@ -11,7 +11,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 pub struct UnixMs(pub i64);
 
 impl UnixMs {
-    /// The wall clock of this machine. Money rules take the database's clock instead (MONEY.md 1.3 step 13).
+    /// The wall clock of this machine. Money rules take the database's clock instead.
     pub fn now() -> Self {
         let since_epoch = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -26,8 +26,7 @@ impl UnixMs {
 
     /// As a calendar date and time in UTC. Out-of-range instants become the epoch.
     pub fn to_utc(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// RFC 3339 text, for people and API answers.

@@ -1,4 +1,4 @@
-//! Amounts in nano-USD. Whole numbers only; a float never touches money (MONEY.md, head).
+//! Amounts in nano-USD. Whole numbers only; a float never touches money.
 
 use std::{fmt, str::FromStr};
 

@@ -36,7 +36,7 @@ impl fmt::Display for Dialect {
     }
 }
 
-/// How a request ended, as the customer is told, and which rule of MONEY.md section 2 decided its charge.
+/// How a request ended, as the customer is told, and which refund rule (docs/LEDGER.md) decided its charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
@@ -101,16 +101,26 @@ impl Reason {
             Self::CompletedUsageEstimated => {
                 "The answer ended normally but the provider reported no usable usage; the charge is an estimate, never above the hold."
             }
-            Self::ClientGone => "The client left after output had begun; the charge is the input and the output produced until then.",
+            Self::ClientGone => {
+                "The client left after output had begun; the charge is the input and the output produced until then."
+            }
             Self::ClientGoneBeforeHead => "The client left before the answer began; nothing is charged.",
-            Self::UpstreamCutOff => "The provider failed after output had begun; the charge is the input and the output that was relayed.",
+            Self::UpstreamCutOff => {
+                "The provider failed after output had begun; the charge is the input and the output that was relayed."
+            }
             Self::UpstreamNoOutput => "The provider accepted the request and produced nothing; nothing is charged.",
             Self::UpstreamFailed => "No provider answered; nothing is charged.",
             Self::UpstreamRejected => "The provider refused the request; nothing is charged.",
             Self::TimeoutBeforeOutput => "A time limit ran out before any output; nothing is charged.",
-            Self::TimeoutAfterOutput => "A time limit ran out after output had begun; the charge is the input and the output that was relayed.",
-            Self::InsufficientCredit => "The credit did not cover the request; nothing was sent and nothing is charged.",
-            Self::BudgetExceeded => "The key's budget did not cover the request; nothing was sent and nothing is charged.",
+            Self::TimeoutAfterOutput => {
+                "A time limit ran out after output had begun; the charge is the input and the output that was relayed."
+            }
+            Self::InsufficientCredit => {
+                "The credit did not cover the request; nothing was sent and nothing is charged."
+            }
+            Self::BudgetExceeded => {
+                "The key's budget did not cover the request; nothing was sent and nothing is charged."
+            }
             Self::RelayCrashed => "The relay stopped before the answer ended; nothing is charged.",
             Self::HoldExpired => "The request outlived the longest time a request may take; nothing is charged.",
             Self::InternalError => "The relay failed; nothing is charged.",

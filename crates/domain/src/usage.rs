@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The largest count of any class that is believed. A provider that reports more is absurd (MONEY.md I8).
+/// The largest count of any class that is believed. A provider that reports more is absurd.
 pub const MAX_PLAUSIBLE_COUNT: u64 = 1_000_000_000;
 
 /// A class of tokens with a price of its own.
@@ -213,13 +213,19 @@ impl From<Usage> for WireUsage {
             .map(|class| (class, usage.tokens(class)))
             .filter(|(_, count)| *count > 0)
             .collect();
-        Self { tokens, units: usage.units }
+        Self {
+            tokens,
+            units: usage.units,
+        }
     }
 }
 
 impl From<WireUsage> for Usage {
     fn from(wire: WireUsage) -> Self {
-        let mut usage = Self { units: wire.units, ..Self::default() };
+        let mut usage = Self {
+            units: wire.units,
+            ..Self::default()
+        };
         for (class, count) in wire.tokens {
             usage.set_tokens(class, count);
         }

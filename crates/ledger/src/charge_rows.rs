@@ -84,4 +84,3 @@ pub fn orphan_row(closing: &Closing) -> ChargeRow {
 fn sum_of(costs: &[ProviderCost]) -> Amount {
     Amount::checked_sum(costs.iter().map(|cost| cost.amount)).unwrap_or(Amount::MAX)
 }
-

@@ -20,7 +20,10 @@ pub struct LedgerClock {
 impl LedgerClock {
     /// A clock that was just set by the database.
     pub fn new(database_now: UnixMs) -> Self {
-        Self { started: Instant::now(), base_ms: AtomicI64::new(database_now.0) }
+        Self {
+            started: Instant::now(),
+            base_ms: AtomicI64::new(database_now.0),
+        }
     }
 
     /// Now, as the database would say.

@@ -19,7 +19,10 @@ pub struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { started: Instant::now(), pending_since_ms: AtomicU64::new(IDLE) }
+        Self {
+            started: Instant::now(),
+            pending_since_ms: AtomicU64::new(IDLE),
+        }
     }
 }
 

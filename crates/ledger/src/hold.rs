@@ -85,7 +85,18 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let reason = if std::thread::panicking() { Reason::InternalError } else { Reason::ClientGoneBeforeHead };
-        self.end(End::Void, Ending { reason, unbilled: Vec::new(), record: None });
+        let reason = if std::thread::panicking() {
+            Reason::InternalError
+        } else {
+            Reason::ClientGoneBeforeHead
+        };
+        self.end(
+            End::Void,
+            Ending {
+                reason,
+                unbilled: Vec::new(),
+                record: None,
+            },
+        );
     }
 }

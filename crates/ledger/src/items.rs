@@ -119,7 +119,10 @@ impl Settled {
     pub fn new(charge: &Charge, provider: String) -> Self {
         Self {
             amount: charge.amount(),
-            provider_cost: ProviderCost { provider, amount: charge.list_cost() },
+            provider_cost: ProviderCost {
+                provider,
+                amount: charge.list_cost(),
+            },
         }
     }
 

@@ -98,7 +98,9 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     let available = available
         // what is held comes back: the two together must fit as well
         .filter(|available| available.checked_add(balance.held).is_some())
-        .ok_or(LedgerError::InvalidAmount("the balance would exceed the largest amount"))?;
+        .ok_or(LedgerError::InvalidAmount(
+            "the balance would exceed the largest amount",
+        ))?;
     let lot = (!credit.is_zero()).then(LotId::generate);
     write_posting(tx, actor, grant, lot, credit, paid_debt).await?;
     if let Some(lot) = lot {
@@ -106,10 +108,18 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     }
     tx.execute(
         "UPDATE acct SET available = available + $2, debt = debt - $3, version = version + 1 WHERE tenant_id = $1",
-        vec![grant.tenant.as_uuid().into(), credit.nanos().into(), paid_debt.nanos().into()],
+        vec![
+            grant.tenant.as_uuid().into(),
+            credit.nanos().into(),
+            paid_debt.nanos().into(),
+        ],
     )
     .await?;
-    Ok(Granted { lot, paid_debt, available })
+    Ok(Granted {
+        lot,
+        paid_debt,
+        available,
+    })
 }
 
 async fn lock_balance(tx: &Tx, tenant: TenantId) -> Result<Balance, StoreError> {

@@ -23,7 +23,10 @@ pub struct Queued {
 /// Whom to tell.
 pub enum Reply {
     /// The caller that waits for its hold, and the place of its end.
-    Hold { answer: oneshot::Sender<Result<Hold, LedgerError>>, end_place: OwnedSemaphorePermit },
+    Hold {
+        answer: oneshot::Sender<Result<Hold, LedgerError>>,
+        end_place: OwnedSemaphorePermit,
+    },
     /// Nobody: an end is never waited for on the request path.
     Nobody,
     /// A caller that wants to know that the end is durable.
@@ -49,7 +52,11 @@ impl WeakQueue {
     /// The queue, if anybody is left to use it.
     pub fn upgrade(&self) -> Option<Queue> {
         let sender = self.sender.upgrade()?;
-        Some(Queue { sender, places: Arc::clone(&self.places), capacity: self.capacity })
+        Some(Queue {
+            sender,
+            places: Arc::clone(&self.places),
+            capacity: self.capacity,
+        })
     }
 }
 
@@ -58,31 +65,51 @@ impl Queue {
     pub fn new(capacity: u32) -> (Self, mpsc::UnboundedReceiver<Queued>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let places = Arc::new(Semaphore::new(capacity as usize));
-        (Self { sender, places, capacity }, receiver)
+        (
+            Self {
+                sender,
+                places,
+                capacity,
+            },
+            receiver,
+        )
     }
 
     /// The writer's own handle, which does not keep the queue open.
     pub fn downgrade(&self) -> WeakQueue {
-        WeakQueue { sender: self.sender.downgrade(), places: Arc::clone(&self.places), capacity: self.capacity }
+        WeakQueue {
+            sender: self.sender.downgrade(),
+            places: Arc::clone(&self.places),
+            capacity: self.capacity,
+        }
     }
 
     /// Queues a hold; the answer comes when its batch has committed.
-    pub fn push_hold(
-        &self,
-        request: HoldRequest,
-    ) -> Result<oneshot::Receiver<Result<Hold, LedgerError>>, LedgerError> {
-        let take = || Arc::clone(&self.places).try_acquire_owned().map_err(|_| LedgerError::Overloaded);
+    pub fn push_hold(&self, request: HoldRequest) -> Result<oneshot::Receiver<Result<Hold, LedgerError>>, LedgerError> {
+        let take = || {
+            Arc::clone(&self.places)
+                .try_acquire_owned()
+                .map_err(|_| LedgerError::Overloaded)
+        };
         let place = take()?;
         let end_place = take()?;
         let (answer, receiver) = oneshot::channel();
         let reply = Reply::Hold { answer, end_place };
-        self.send(Queued { item: Item::Hold(request), reply, place })?;
+        self.send(Queued {
+            item: Item::Hold(request),
+            reply,
+            place,
+        })?;
         Ok(receiver)
     }
 
     /// Queues an end in the place that its hold had reserved.
     pub fn push_end(&self, closing: Closing, place: OwnedSemaphorePermit) {
-        let queued = Queued { item: Item::Close(closing), reply: Reply::Nobody, place };
+        let queued = Queued {
+            item: Item::Close(closing),
+            reply: Reply::Nobody,
+            place,
+        };
         if self.send(queued).is_err() {
             // the hold is a row: the next boot of this node closes it
             tracing::error!("the ledger writer has stopped: a request's end is left to recovery");
@@ -99,7 +126,11 @@ impl Queue {
             .await
             .map_err(|_| LedgerError::Stopped)?;
         let (answer, receiver) = oneshot::channel();
-        self.send(Queued { item: Item::Close(closing), reply: Reply::Durable(answer), place })?;
+        self.send(Queued {
+            item: Item::Close(closing),
+            reply: Reply::Durable(answer),
+            place,
+        })?;
         Ok(receiver)
     }
 

@@ -72,11 +72,7 @@ async fn close_pages(
     }
 }
 
-async fn read_holds(
-    database: &Database,
-    sql: &'static str,
-    values: Vec<Value>,
-) -> Result<Vec<OpenHold>, StoreError> {
+async fn read_holds(database: &Database, sql: &'static str, values: Vec<Value>) -> Result<Vec<OpenHold>, StoreError> {
     let connection = database.readers();
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     let rows: Vec<QueryResult> = connection.query_all_raw(statement).await?;
@@ -101,7 +97,10 @@ async fn close_all(queue: &Queue, holds: &[OpenHold], reason: Reason) -> Result<
 }
 
 fn abandoned(hold: &OpenHold, reason: Reason) -> Closing {
-    let unbilled = ProviderCost { provider: hold.provider.clone(), amount: hold.provider_estimate };
+    let unbilled = ProviderCost {
+        provider: hold.provider.clone(),
+        amount: hold.provider_estimate,
+    };
     Closing {
         request: hold.request,
         tenant: hold.tenant,

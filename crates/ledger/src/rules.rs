@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     charge_rows::{closed_row, open_hold, orphan_row, refused_row},
-    chart::{Account, LotKind, Loss},
+    chart::{Account, Loss, LotKind},
     items::{BudgetKey, ChargeRow, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
     posting::{Posting, Transaction, transaction_id},
 };
@@ -177,9 +177,11 @@ impl Book {
         self.changes.balances.insert(request.tenant);
         for claim in &request.budgets {
             let budget = self.budgets.entry(claim.key).or_default();
-            // the limit is the one under which this hold was accepted, so that `used + held <= limit` stays true
-            budget.limit = claim.limit;
             budget.held = budget.held.checked_add(request.amount).ok_or_else(overflow)?;
+            // The limit is the one under which this hold was accepted, so that `used + held <= limit` stays true. A hold
+            // of nothing fits even where a limit was lowered below what had been used by then.
+            let taken = budget.used.checked_add(budget.held).ok_or_else(overflow)?;
+            budget.limit = claim.limit.max(taken);
             self.changes.budgets.insert(claim.key);
         }
         self.holds.insert(request.request, open_hold(request));
@@ -194,7 +196,9 @@ impl Book {
             return Some(Refusal::Debt { debt: balance.debt });
         }
         if balance.available < request.amount {
-            return Some(Refusal::InsufficientCredit { available: balance.available });
+            return Some(Refusal::InsufficientCredit {
+                available: balance.available,
+            });
         }
         request.budgets.iter().find_map(|claim| {
             let budget = self.budgets.get(&claim.key).copied().unwrap_or_default();
@@ -248,7 +252,11 @@ impl Book {
             lot.remaining = lot.remaining.less(part);
             left = left.less(part);
             self.changes.lots.insert(lot.id, lot.remaining);
-            posting.transfer(Account::Credit(lot.kind, hold.tenant, lot.id), Account::RevenueUsage, part);
+            posting.transfer(
+                Account::Credit(lot.kind, hold.tenant, lot.id),
+                Account::RevenueUsage,
+                part,
+            );
             if left.is_zero() {
                 return Ok(());
             }
@@ -319,7 +327,11 @@ impl Book {
             End::Void => b"void",
         };
         let mut posting = Posting::default();
-        posting.transfer(Account::OperatorLoss(Loss::Late), Account::ProviderPayable(provider), late);
+        posting.transfer(
+            Account::OperatorLoss(Loss::Late),
+            Account::ProviderPayable(provider),
+            late,
+        );
         self.changes.late.push(Transaction {
             id: transaction_id(&[b"late", closing.request.as_uuid().as_bytes(), kind]),
             kind: "late_cost",

@@ -82,7 +82,17 @@ impl Ledger {
         if recovered > 0 {
             tracing::warn!(recovered, "holds of earlier boots of this node were voided");
         }
-        Ok((Self { database, queue, view, clock, health, settings }, task))
+        Ok((
+            Self {
+                database,
+                queue,
+                view,
+                clock,
+                health,
+                settings,
+            },
+            task,
+        ))
     }
 
     /// Reserves credit. Answers when the hold is durable; dropping the future gives the credit back.
@@ -117,7 +127,9 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn read_available(&self, tenant: TenantId) -> Result<Amount, StoreError> {
-        let balance = reading::balance(self.database.readers(), tenant).await?.unwrap_or_default();
+        let balance = reading::balance(self.database.readers(), tenant)
+            .await?
+            .unwrap_or_default();
         self.view.set(tenant, balance.available);
         Ok(balance.available)
     }

@@ -31,7 +31,12 @@ pub struct Check {
 
 impl Check {
     const fn new(invariant: &'static str, statement: &'static str) -> Self {
-        Self { invariant, statement, rows: 0, offender: None }
+        Self {
+            invariant,
+            statement,
+            rows: 0,
+            offender: None,
+        }
     }
 
     fn offend(&mut self, offender: impl FnOnce() -> String) {
@@ -81,7 +86,10 @@ pub async fn verify(database: &Database, max_request_time: Duration) -> Result<R
         sqlite_transaction_mode: None,
     };
     let tx = database.readers().begin_with_options(options).await?;
-    let reader = Reader { tx, backend: database.backend() };
+    let reader = Reader {
+        tx,
+        backend: database.backend(),
+    };
     if reader.backend == Backend::Postgres {
         // an audit of large books takes as long as it takes
         reader.tx.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
@@ -198,7 +206,10 @@ async fn held_follows_from_holds(reader: &Reader) -> Result<Check, StoreError> {
 }
 
 async fn budgets_follow_from_holds(reader: &Reader) -> Result<Check, StoreError> {
-    let mut check = Check::new("I3", "what a budget has held is the sum of its open holds, and it is within its limit");
+    let mut check = Check::new(
+        "I3",
+        "what a budget has held is the sum of its open holds, and it is within its limit",
+    );
     let mut held = held_in_budgets(reader).await?;
     let sql = "SELECT scope, period_start_ms, limit_amount, used, held FROM budget \
                WHERE (scope, period_start_ms) > ($1, $2) ORDER BY scope, period_start_ms LIMIT $3";
@@ -254,7 +265,11 @@ async fn charges_stay_within_holds(reader: &Reader) -> Result<Check, StoreError>
     check.rows = count_of(&count)?;
     let sql = "SELECT request_id FROM charge WHERE amount > held OR amount < 0 \
                OR (state <> 'settled' AND (amount <> 0 OR overrun <> 0)) LIMIT 1";
-    name_request(&mut check, &reader.rows(sql, vec![]).await?, "is charged more than it may be")?;
+    name_request(
+        &mut check,
+        &reader.rows(sql, vec![]).await?,
+        "is charged more than it may be",
+    )?;
     Ok(check)
 }
 
@@ -268,8 +283,13 @@ async fn requests_end_once(reader: &Reader) -> Result<Check, StoreError> {
 }
 
 async fn charges_match_entries(reader: &Reader) -> Result<Check, StoreError> {
-    let mut check = Check::new("I5", "the charges of every usage transaction are what it posted as revenue");
-    let count = reader.rows("SELECT COUNT(*) AS n FROM tx WHERE kind = 'usage'", vec![]).await?;
+    let mut check = Check::new(
+        "I5",
+        "the charges of every usage transaction are what it posted as revenue",
+    );
+    let count = reader
+        .rows("SELECT COUNT(*) AS n FROM tx WHERE kind = 'usage'", vec![])
+        .await?;
     check.rows = count_of(&count)?;
     // one pass over each table: charges are positive here, revenue is posted as a credit and so negative
     let sql = "SELECT v.tx_id AS id FROM (\
@@ -282,7 +302,11 @@ async fn charges_match_entries(reader: &Reader) -> Result<Check, StoreError> {
     }
     let sql = "SELECT c.request_id FROM charge c LEFT JOIN tx t ON t.id = c.tx_id \
                WHERE (c.amount + c.overrun > 0) AND t.id IS NULL LIMIT 1";
-    name_request(&mut check, &reader.rows(sql, vec![]).await?, "is charged without a transaction")?;
+    name_request(
+        &mut check,
+        &reader.rows(sql, vec![]).await?,
+        "is charged without a transaction",
+    )?;
     Ok(check)
 }
 
@@ -310,7 +334,10 @@ async fn provider_costs_match_entries(reader: &Reader) -> Result<Check, StoreErr
 }
 
 async fn holds_are_young(reader: &Reader, max_request_time: Duration) -> Result<Check, StoreError> {
-    let mut check = Check::new("I6", "no hold is older than a request may be, with a grace of two minutes");
+    let mut check = Check::new(
+        "I6",
+        "no hold is older than a request may be, with a grace of two minutes",
+    );
     let now = match reader.backend {
         Backend::Postgres => "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT",
         Backend::Sqlite => "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
@@ -319,7 +346,11 @@ async fn holds_are_young(reader: &Reader, max_request_time: Duration) -> Result<
     let count = reader.rows("SELECT COUNT(*) AS n FROM hold", vec![]).await?;
     check.rows = count_of(&count)?;
     let sql = format!("SELECT request_id FROM hold WHERE created_at_ms < {now} - $1 LIMIT 1");
-    name_request(&mut check, &reader.rows(&sql, vec![oldest_ms.into()]).await?, "is held for too long")?;
+    name_request(
+        &mut check,
+        &reader.rows(&sql, vec![oldest_ms.into()]).await?,
+        "is held for too long",
+    )?;
     Ok(check)
 }
 

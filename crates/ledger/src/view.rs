@@ -25,7 +25,9 @@ impl BalanceView {
 
     /// Remembers a reading.
     pub fn set(&self, tenant: TenantId, available: Amount) {
-        let Ok(mut known) = self.shard(tenant).lock() else { return };
+        let Ok(mut known) = self.shard(tenant).lock() else {
+            return;
+        };
         if known.len() >= MAX_TENANTS / SHARDS && !known.contains_key(&tenant) {
             known.clear();
         }

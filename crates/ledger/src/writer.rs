@@ -72,7 +72,10 @@ impl Writer {
     /// Commits one batch and answers whoever waits; what was left out because of a lock comes back.
     async fn commit(&mut self, queued: Vec<Queued>) -> Result<Vec<Queued>, StoreError> {
         let batch = Batch {
-            name: BatchName { number: self.last.number + 1, ..self.last },
+            name: BatchName {
+                number: self.last.number + 1,
+                ..self.last
+            },
             items: queued.iter().map(|queued| queued.item.clone()).collect(),
         };
         self.health.batch_started();
@@ -102,7 +105,10 @@ impl Writer {
             deferred.extend(Box::pin(self.commit(second)).await?);
             return Ok(deferred);
         }
-        if let Some(Queued { item: Item::Close(closing), .. }) = queued.first_mut()
+        if let Some(Queued {
+            item: Item::Close(closing),
+            ..
+        }) = queued.first_mut()
             && closing.record.take().is_some()
         {
             // money goes before the log: a record that cannot be kept must not keep a charge from being made

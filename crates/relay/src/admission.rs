@@ -87,7 +87,10 @@ pub fn candidates(
         .filter_map(|offer| candidate(snapshot, offer, dialect, tier, admitted_at))
         .collect();
     if sellable.is_empty() {
-        return Err(RelayError::NotForSale { model: model.id.to_string(), dialect: dialect.as_str() });
+        return Err(RelayError::NotForSale {
+            model: model.id.to_string(),
+            dialect: dialect.as_str(),
+        });
     }
     Ok(routing::order(&sellable, |below| rand::random_range(0..below)))
 }
@@ -104,8 +107,15 @@ fn candidate(
     if prices.is_empty() {
         return None;
     }
-    let profile = ProviderProfile { usage_profile, ..ProviderProfile::find(&offer.provider.slug, dialect) };
-    Some(Candidate { offer: Arc::clone(offer), profile, prices })
+    let profile = ProviderProfile {
+        usage_profile,
+        ..ProviderProfile::find(&offer.provider.slug, dialect)
+    };
+    Some(Candidate {
+        offer: Arc::clone(offer),
+        profile,
+        prices,
+    })
 }
 
 /// Decides the output limit and the quote.
@@ -128,7 +138,11 @@ pub async fn plan(
             .min(settings.default_output_limit)
             .max(1)
     });
-    let mut bound = usage_bound(request, largest_bound(&candidates, model, request, ChatRequest::input_bound)?, wanted);
+    let mut bound = usage_bound(
+        request,
+        largest_bound(&candidates, model, request, ChatRequest::input_bound)?,
+        wanted,
+    );
     let mut amount = quoted(&candidates, &bound, tiers, model)?;
     let rich = |available: Amount| available.nanos() / RICH >= amount.amount().nanos();
     if ledger.available_hint(caller.scope.tenant()).is_some_and(rich) {
@@ -154,12 +168,7 @@ fn unavailable(error: &store::StoreError) -> RelayError {
     RelayError::Unavailable
 }
 
-fn decided(
-    candidates: SmallVec<[Candidate; 4]>,
-    request: &ChatRequest,
-    bound: &UsageBound,
-    quote: Quote,
-) -> Plan {
+fn decided(candidates: SmallVec<[Candidate; 4]>, request: &ChatRequest, bound: &UsageBound, quote: Quote) -> Plan {
     let price_version = candidates
         .iter()
         .flat_map(|candidate| candidate.prices.iter().map(|price| price.version))
@@ -206,7 +215,10 @@ fn quoted(
         }),
         error => {
             tracing::error!(%error, model = %model.id, "a model cannot be priced");
-            RelayError::NotForSale { model: model.id.to_string(), dialect: "this request" }
+            RelayError::NotForSale {
+                model: model.id.to_string(),
+                dialect: "this request",
+            }
         }
     })
 }
@@ -221,9 +233,16 @@ fn largest_bound(
     bound: Bound,
 ) -> Result<InputBound, RelayError> {
     let window = model.context_window.unwrap_or(UNKNOWN_CONTEXT_WINDOW_TOKENS);
-    let mut largest = InputBound { tokens: 0, may_contain_audio: false, may_contain_images: false, web_searches: 0 };
+    let mut largest = InputBound {
+        tokens: 0,
+        may_contain_audio: false,
+        may_contain_images: false,
+        web_searches: 0,
+    };
     for candidate in candidates {
-        let rules = candidate.profile.bound_rules(&candidate.offer.upstream_model_id, window);
+        let rules = candidate
+            .profile
+            .bound_rules(&candidate.offer.upstream_model_id, window);
         let one = bound(request, &rules)?;
         largest.tokens = largest.tokens.max(one.tokens);
         largest.may_contain_audio |= one.may_contain_audio;
@@ -236,13 +255,22 @@ fn largest_bound(
 fn usage_bound(request: &ChatRequest, input: InputBound, output_tokens: u64) -> UsageBound {
     UsageBound {
         input_tokens: input.tokens,
-        input: Modalities { audio: input.may_contain_audio, image: input.may_contain_images },
+        input: Modalities {
+            audio: input.may_contain_audio,
+            image: input.may_contain_images,
+        },
         output_tokens,
         // which modalities a chat answer has is asked for in the request; audio output is dearest, so it is assumed
         // wherever audio is about
-        output: Modalities { audio: input.may_contain_audio, image: false },
+        output: Modalities {
+            audio: input.may_contain_audio,
+            image: false,
+        },
         choices: request.choices(),
-        units: Units { web_searches: input.web_searches, ..Units::default() },
+        units: Units {
+            web_searches: input.web_searches,
+            ..Units::default()
+        },
     }
 }
 
@@ -254,7 +282,10 @@ impl Plan {
             .budget
             .iter()
             .map(|budget| BudgetClaim {
-                key: BudgetKey { scope: caller.key.as_uuid(), period_start: period_start(budget.period, now) },
+                key: BudgetKey {
+                    scope: caller.key.as_uuid(),
+                    period_start: period_start(budget.period, now),
+                },
                 limit: budget.limit,
             })
             .collect();

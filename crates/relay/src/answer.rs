@@ -8,12 +8,7 @@ use domain::RequestId;
 use http::HeaderValue;
 
 use crate::{
-    admission::Plan,
-    dispatch::Won,
-    error::RelayError,
-    settlement::KnownCost,
-    verdict::Ended,
-    whole_answer::Answer,
+    admission::Plan, dispatch::Won, error::RelayError, settlement::KnownCost, verdict::Ended, whole_answer::Answer,
 };
 
 /// The request's id, under the name that OpenAI's SDKs read.
@@ -58,7 +53,8 @@ impl Facts {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         let mut head = HttpResponse::build(status);
         let id = self.id.to_string();
-        let content_type = content_type.map_or("application/json", |value| value.to_str().unwrap_or("application/json"));
+        let content_type =
+            content_type.map_or("application/json", |value| value.to_str().unwrap_or("application/json"));
         head.insert_header((header::CONTENT_TYPE, content_type))
             .insert_header((REQUEST_ID, id.as_str()))
             .insert_header((ANTHROPIC_REQUEST_ID, id.as_str()))

@@ -22,7 +22,11 @@ pub struct Background {
 impl Background {
     /// Background work on the given runtime.
     pub fn new(runtime: Handle) -> Self {
-        Self { runtime, tracker: TaskTracker::new(), drains: Arc::new(Semaphore::new(MAX_DRAINS)) }
+        Self {
+            runtime,
+            tracker: TaskTracker::new(),
+            drains: Arc::new(Semaphore::new(MAX_DRAINS)),
+        }
     }
 
     /// Starts a task that the drain waits for.

@@ -55,5 +55,9 @@ async fn collect(payload: &mut Payload, limit: usize) -> Result<Bytes, RelayErro
 }
 
 fn within(body: Bytes, limit: usize) -> Result<Bytes, RelayError> {
-    if body.len() > limit { Err(RelayError::BodyTooLarge { limit_bytes: limit }) } else { Ok(body) }
+    if body.len() > limit {
+        Err(RelayError::BodyTooLarge { limit_bytes: limit })
+    } else {
+        Ok(body)
+    }
 }

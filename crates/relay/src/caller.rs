@@ -20,14 +20,10 @@ pub async fn authenticate(parts: &RelayParts, headers: &HeaderMap) -> Result<Arc
     let hash = key.hash(&parts.pepper);
     let lookup = match parts.callers.lookup(&hash) {
         Some(lookup) => lookup,
-        None => parts
-            .callers
-            .resolve(&parts.database, hash)
-            .await
-            .map_err(|error| {
-                tracing::error!(%error, "a virtual key could not be looked up");
-                RelayError::Unavailable
-            })?,
+        None => parts.callers.resolve(&parts.database, hash).await.map_err(|error| {
+            tracing::error!(%error, "a virtual key could not be looked up");
+            RelayError::Unavailable
+        })?,
     };
     let CachedLookup::Known(known) = lookup else {
         return Err(RelayError::InvalidKey);
@@ -43,7 +39,11 @@ fn presented_key(headers: &HeaderMap) -> Result<&str, RelayError> {
     let bearer = headers.get_all(AUTHORIZATION).map(|value| {
         let text = value.to_str().map_err(|_| RelayError::InvalidKey)?;
         let (scheme, token) = text.split_once(' ').ok_or(RelayError::InvalidKey)?;
-        if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(RelayError::InvalidKey) }
+        if scheme.eq_ignore_ascii_case("bearer") {
+            Ok(token.trim())
+        } else {
+            Err(RelayError::InvalidKey)
+        }
     });
     let api_key = headers
         .get_all(API_KEY)

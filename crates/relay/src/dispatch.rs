@@ -9,15 +9,11 @@ use std::{
 use actix_web::http::header::HeaderMap;
 use catalog::{CredentialEntry, Fault};
 use domain::{clock::UnixMs, request::AttemptRecord, request::Reason};
-use llm::{
-    ChatRequest,
-    json::Object,
-    providers::FaultKind,
-};
+use llm::{ChatRequest, json::Object, providers::FaultKind};
 
 use crate::{
     admission::{Candidate, Plan},
-    error::{RelayError, Rejection},
+    error::{Rejection, RelayError},
     parts::Relay,
     retry_budget::RetryPermit,
     settlement::Settlement,
@@ -75,7 +71,12 @@ impl Dispatch<'_> {
                 attempts += 1;
                 tried.push(credential.id);
                 let failure = match self.attempt(candidate, &credential, settlement).await {
-                    Ok(begun) => return Ok(Won { begun, candidate: candidate.clone() }),
+                    Ok(begun) => {
+                        return Ok(Won {
+                            begun,
+                            candidate: candidate.clone(),
+                        });
+                    }
                     Err(failure) => failure,
                 };
                 let elsewhere = may_succeed_elsewhere(&failure);
@@ -90,7 +91,11 @@ impl Dispatch<'_> {
 
     fn next_credential(&self, candidate: &Candidate, tried: &[domain::CredentialId]) -> Option<Arc<CredentialEntry>> {
         let now = self.relay.parts.ledger.clock().now();
-        self.relay.parts.catalog.health().pick(&candidate.offer.pool, now, tried)
+        self.relay
+            .parts
+            .catalog
+            .health()
+            .pick(&candidate.offer.pool, now, tried)
     }
 
     async fn attempt(
@@ -140,7 +145,11 @@ impl Dispatch<'_> {
 
     /// An answer that is not streamed has its head when it is complete.
     fn head_deadline(&self, started: Instant) -> Instant {
-        if self.request.stream() { self.first_deadline(started) } else { self.deadline }
+        if self.request.stream() {
+            self.first_deadline(started)
+        } else {
+            self.deadline
+        }
     }
 
     fn first_deadline(&self, started: Instant) -> Instant {
@@ -173,18 +182,26 @@ impl Dispatch<'_> {
 
     fn lost(&self, attempts: usize, last: Option<AttemptFailure>) -> Lost {
         match last {
-            None => Lost { error: RelayError::NoCapacity(self.model.to_owned()), reason: Reason::UpstreamFailed },
+            None => Lost {
+                error: RelayError::NoCapacity(self.model.to_owned()),
+                reason: Reason::UpstreamFailed,
+            },
             Some(AttemptFailure::Refused { status, fault, body }) if fault.kind == FaultKind::ClientRequest => Lost {
                 error: RelayError::UpstreamRejected(self.rejection(status, fault.code, fault.message, &body)),
                 reason: Reason::UpstreamRejected,
             },
-            Some(AttemptFailure::NoHead) => {
-                Lost { error: RelayError::UpstreamTimeout, reason: Reason::TimeoutBeforeOutput }
-            }
-            Some(AttemptFailure::NothingCame { .. }) => {
-                Lost { error: RelayError::UpstreamFailed { attempts }, reason: Reason::UpstreamNoOutput }
-            }
-            Some(_) => Lost { error: RelayError::UpstreamFailed { attempts }, reason: Reason::UpstreamFailed },
+            Some(AttemptFailure::NoHead) => Lost {
+                error: RelayError::UpstreamTimeout,
+                reason: Reason::TimeoutBeforeOutput,
+            },
+            Some(AttemptFailure::NothingCame { .. }) => Lost {
+                error: RelayError::UpstreamFailed { attempts },
+                reason: Reason::UpstreamNoOutput,
+            },
+            Some(_) => Lost {
+                error: RelayError::UpstreamFailed { attempts },
+                reason: Reason::UpstreamFailed,
+            },
         }
     }
 
@@ -196,7 +213,13 @@ impl Dispatch<'_> {
         let message = message
             .filter(|words| !self.repeats_a_credential(words))
             .unwrap_or_else(|| "the upstream refused the request".to_owned());
-        Rejection { status, message, kind: text("type"), code, param: text("param") }
+        Rejection {
+            status,
+            message,
+            kind: text("type"),
+            code,
+            param: text("param"),
+        }
     }
 
     fn repeats_a_credential(&self, words: &str) -> bool {

@@ -36,7 +36,9 @@ impl Gate {
     pub fn enter(&self) -> Option<Pass> {
         // counted before the look at `closed`, so that `drained` never misses a request that got in
         self.inner.inside.fetch_add(1, Ordering::SeqCst);
-        let pass = Pass { inner: Arc::clone(&self.inner) };
+        let pass = Pass {
+            inner: Arc::clone(&self.inner),
+        };
         (!self.inner.closed.load(Ordering::SeqCst)).then_some(pass)
     }
 

@@ -96,11 +96,7 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
     }
 }
 
-fn permitted_model<'s>(
-    snapshot: &'s Snapshot,
-    caller: &Caller,
-    name: &str,
-) -> Result<&'s Arc<ModelEntry>, RelayError> {
+fn permitted_model<'s>(snapshot: &'s Snapshot, caller: &Caller, name: &str) -> Result<&'s Arc<ModelEntry>, RelayError> {
     let model = snapshot
         .model(name)
         .ok_or_else(|| RelayError::UnknownModel(shown(name)))?;
@@ -136,7 +132,9 @@ async fn hold(
 ) -> Result<Hold, RelayError> {
     let parts = &relay.parts;
     let waited = Instant::now();
-    let asked = parts.ledger.hold(plan.hold_request(*id, caller, parts.ledger.clock().now()));
+    let asked = parts
+        .ledger
+        .hold(plan.hold_request(*id, caller, parts.ledger.clock().now()));
     let timeout = Duration::from_millis(parts.settings.hold_timeout_ms);
     let placed = tokio::time::timeout(timeout, asked)
         .await

@@ -50,17 +50,26 @@ pub fn error_response(dialect: Dialect, id: RequestId, error: &RelayError) -> Ht
 
 /// Messages read `problem: what to do`; without the second part the caller can only look the code up.
 fn what_to_do(message: &str) -> &str {
-    message.split_once(": ").map_or("see the documentation of this code", |(_, advice)| advice)
+    message
+        .split_once(": ")
+        .map_or("see the documentation of this code", |(_, advice)| advice)
 }
 
 fn details(error: &RelayError) -> Option<Map<String, Value>> {
     let (RelayError::InsufficientCredit(shortfall) | RelayError::BudgetExceeded(shortfall)) = error else {
         return None;
     };
-    let Shortfall { needed, available, affordable_output_tokens } = shortfall;
+    let Shortfall {
+        needed,
+        available,
+        affordable_output_tokens,
+    } = shortfall;
     let mut details = Map::new();
     details.insert("needed_usd".to_owned(), needed.to_string().into());
     details.insert("available_usd".to_owned(), available.to_string().into());
-    details.insert("affordable_output_tokens".to_owned(), (*affordable_output_tokens).into());
+    details.insert(
+        "affordable_output_tokens".to_owned(),
+        (*affordable_output_tokens).into(),
+    );
     Some(details)
 }

@@ -27,10 +27,12 @@ impl RetryBudget {
     /// Permission to try again, given how many requests are in flight.
     pub fn take(&self, in_flight: usize) -> Option<RetryPermit> {
         let allowed = MIN_CONCURRENT.max(in_flight / REQUESTS_PER_RETRY);
-        let took = self
-            .retrying
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now < allowed).then_some(now + 1));
-        took.is_ok().then(|| RetryPermit { retrying: Arc::clone(&self.retrying) })
+        let took = self.retrying.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+            (now < allowed).then_some(now + 1)
+        });
+        took.is_ok().then(|| RetryPermit {
+            retrying: Arc::clone(&self.retrying),
+        })
     }
 }
 

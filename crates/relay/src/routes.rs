@@ -18,7 +18,10 @@ use crate::{
 
 /// Mounts the data plane on one worker. `client` holds that worker's connections to providers.
 pub fn configure(parts: &Arc<RelayParts>, client: UpstreamClient, config: &mut ServiceConfig) {
-    let relay = Relay { parts: Arc::clone(parts), client };
+    let relay = Relay {
+        parts: Arc::clone(parts),
+        client,
+    };
     config
         .app_data(Data::new(relay))
         .route("/v1/chat/completions", web::post().to(chat::chat_completions))

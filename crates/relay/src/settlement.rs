@@ -130,7 +130,9 @@ impl Settlement {
     /// The answer ended. The charge is known at once unless it has to be estimated.
     pub fn finish(mut self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
         let verdict = judge(ended, &seen(&observed));
-        let Some(open) = self.open.take() else { return (verdict, None) };
+        let Some(open) = self.open.take() else {
+            return (verdict, None);
+        };
         if verdict.basis == Basis::Reported && open.is_plausible(&observed) {
             return (verdict, open.settle(verdict, &observed));
         }
@@ -164,7 +166,9 @@ fn seen(observed: &Observed) -> Seen {
         finish: observed.finish_seen || observed.done_seen,
         error: observed.error.is_some(),
         usage: match &observed.usage {
-            UsageReport::Reported(report) => Some(Reported { output_tokens: report.usage.total_output_tokens() }),
+            UsageReport::Reported(report) => Some(Reported {
+                output_tokens: report.usage.total_output_tokens(),
+            }),
             _ => None,
         },
     }
@@ -176,7 +180,9 @@ impl Open {
     }
 
     fn is_plausible(&self, observed: &Observed) -> bool {
-        let UsageReport::Reported(report) = &observed.usage else { return false };
+        let UsageReport::Reported(report) = &observed.usage else {
+            return false;
+        };
         report.usage.total_input_tokens() <= self.max_input_tokens.saturating_mul(2)
             && report.usage.total_output_tokens() <= self.max_output_tokens.saturating_mul(2)
     }
@@ -191,10 +197,15 @@ impl Open {
         let charged = self.price(&winner, &accounted, observed);
         self.record.usage = accounted.usage;
         self.record.usage_source = accounted.source;
-        self.record.flags.extend(accounted.flags.iter().map(|flag| (*flag).to_owned()));
+        self.record
+            .flags
+            .extend(accounted.flags.iter().map(|flag| (*flag).to_owned()));
         let provider = winner.offer.provider.slug.to_string();
         if verdict.basis == Basis::Nothing {
-            self.unbilled.push(ProviderCost { provider, amount: charged.list_cost() });
+            self.unbilled.push(ProviderCost {
+                provider,
+                amount: charged.list_cost(),
+            });
             let status = self.record.status;
             self.void(verdict.reason, status);
             return Some(KnownCost { amount: Amount::ZERO });
@@ -210,7 +221,9 @@ impl Open {
         self.record.lines = charged.lines();
         self.record.multiplier = charged.multiplier();
         self.record.price_version = charged.version();
-        self.record.flags.extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
+        self.record
+            .flags
+            .extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
         if charged.amount() > self.hold.amount() {
             self.record.flags.push("overrun".to_owned());
         }
@@ -222,7 +235,10 @@ impl Open {
             service_tier: observed.service_tier.as_deref().and_then(ServiceTier::named),
             region: self.request.region().and_then(pinned_region),
             thinking: self.request.thinking().unwrap_or(false),
-            search_context: self.request.search_context_size().map_or(SearchContext::Low, search_context),
+            search_context: self
+                .request
+                .search_context_size()
+                .map_or(SearchContext::Low, search_context),
             ..Circumstances::at(self.parts.ledger.clock().now())
         };
         charge(&winner.prices, &accounted.usage, &circumstances).unwrap_or_else(|error| {
@@ -238,7 +254,10 @@ impl Open {
         let usage = Usage::default().with_tokens(TokenClass::Input, self.max_input_tokens);
         let circumstances = Circumstances::at(self.parts.ledger.clock().now());
         let amount = charge(&candidate.prices, &usage, &circumstances).map_or(Amount::ZERO, |c| c.list_cost());
-        ProviderCost { provider: candidate.offer.provider.slug.to_string(), amount }
+        ProviderCost {
+            provider: candidate.offer.provider.slug.to_string(),
+            amount,
+        }
     }
 
     fn void(mut self: Box<Self>, reason: Reason, status: u16) {
@@ -252,7 +271,14 @@ impl Open {
         self.record.duration_ms = self.elapsed_ms();
         report(&self.record);
         let this = *self;
-        (this.hold, Ending { reason, unbilled: this.unbilled, record: Some(Box::new(this.record)) })
+        (
+            this.hold,
+            Ending {
+                reason,
+                unbilled: this.unbilled,
+                record: Some(Box::new(this.record)),
+            },
+        )
     }
 }
 

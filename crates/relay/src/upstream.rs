@@ -94,7 +94,14 @@ impl Attempt<'_> {
         loop {
             match tokio::time::timeout_at(self.first_deadline.into(), body.next_chunk()).await {
                 Ok(Some(Ok(first))) if first.is_empty() => {}
-                Ok(Some(Ok(first))) => return Ok(Begun { status, content_type, first, body }),
+                Ok(Some(Ok(first))) => {
+                    return Ok(Begun {
+                        status,
+                        content_type,
+                        first,
+                        body,
+                    });
+                }
                 Ok(Some(Err(_)) | None) => return Err(AttemptFailure::NothingCame { status }),
                 Err(_) => return Err(AttemptFailure::NoHead),
             }
@@ -110,7 +117,10 @@ impl Attempt<'_> {
             .uri(profile.endpoint(provider.base_url.as_str()))
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .header(header::USER_AGENT, HeaderValue::from_static(concat!("truerelay/", env!("CARGO_PKG_VERSION"))));
+            .header(
+                header::USER_AGENT,
+                HeaderValue::from_static(concat!("truerelay/", env!("CARGO_PKG_VERSION"))),
+            );
         for name in profile.forwarded_headers() {
             for value in self.client_headers.get_all(*name) {
                 request = request.header(*name, value.as_bytes());
@@ -123,7 +133,8 @@ impl Attempt<'_> {
         }
         let secret = profile.auth.header_value(&self.credential.secret);
         let unusable = |what: &str| OutboundError::InvalidUrl(what.to_owned());
-        let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| unusable("the credential is not a header value"))?;
+        let mut value =
+            HeaderValue::from_str(secret.expose()).map_err(|_| unusable("the credential is not a header value"))?;
         value.set_sensitive(true);
         request
             .header(HeaderName::from_static(profile.auth.header_name()), value)
@@ -134,7 +145,9 @@ impl Attempt<'_> {
     async fn read_refusal(&self, response: Response<UpstreamBody>) -> AttemptFailure {
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
-        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read_some(body)).await.unwrap_or_default();
+        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read_some(body))
+            .await
+            .unwrap_or_default();
         let text = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
         let fault = classify(
             self.candidate.profile.dialect,

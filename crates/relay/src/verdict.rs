@@ -62,18 +62,31 @@ pub struct Verdict {
 
 /// Decides.
 pub fn judge(ended: Ended, seen: &Seen) -> Verdict {
-    let free = |reason| Verdict { reason, basis: Basis::Nothing };
-    let estimated = |reason| Verdict { reason, basis: Basis::Estimated };
+    let free = |reason| Verdict {
+        reason,
+        basis: Basis::Nothing,
+    };
+    let estimated = |reason| Verdict {
+        reason,
+        basis: Basis::Estimated,
+    };
     // hidden reasoning is output that only the report knows of
     let produced = seen.output || seen.usage.is_some_and(|usage| usage.output_tokens > 0);
-    let basis = if seen.usage.is_some() { Basis::Reported } else { Basis::Estimated };
+    let basis = if seen.usage.is_some() {
+        Basis::Reported
+    } else {
+        Basis::Estimated
+    };
     match ended {
         Ended::ByUpstream if seen.finish && !seen.error => {
             if !produced {
                 return free(Reason::UpstreamNoOutput);
             }
             match seen.usage {
-                Some(_) => Verdict { reason: Reason::Completed, basis: Basis::Reported },
+                Some(_) => Verdict {
+                    reason: Reason::Completed,
+                    basis: Basis::Reported,
+                },
                 None => estimated(Reason::CompletedUsageEstimated),
             }
         }
@@ -81,12 +94,21 @@ pub fn judge(ended: Ended, seen: &Seen) -> Verdict {
             if !seen.output {
                 return free(Reason::UpstreamNoOutput);
             }
-            Verdict { reason: Reason::UpstreamCutOff, basis }
+            Verdict {
+                reason: Reason::UpstreamCutOff,
+                basis,
+            }
         }
         Ended::TimedOut if !seen.output => free(Reason::TimeoutBeforeOutput),
-        Ended::TimedOut => Verdict { reason: Reason::TimeoutAfterOutput, basis },
+        Ended::TimedOut => Verdict {
+            reason: Reason::TimeoutAfterOutput,
+            basis,
+        },
         // the client chose to leave after inference had begun: the input was spent
-        Ended::ByClient => Verdict { reason: Reason::ClientGone, basis },
+        Ended::ByClient => Verdict {
+            reason: Reason::ClientGone,
+            basis,
+        },
     }
 }
 
@@ -96,15 +118,29 @@ mod tests {
 
     fn verdict(ended: Ended, output: bool, finish: bool, error: bool, usage: Option<u64>) -> (Reason, Basis) {
         let usage = usage.map(|output_tokens| Reported { output_tokens });
-        let verdict = judge(ended, &Seen { output, finish, error, usage });
+        let verdict = judge(
+            ended,
+            &Seen {
+                output,
+                finish,
+                error,
+                usage,
+            },
+        );
         (verdict.reason, verdict.basis)
     }
 
     #[test]
     fn a_complete_answer_is_charged_as_reported() {
-        assert_eq!(verdict(Ended::ByUpstream, true, true, false, Some(5)), (Reason::Completed, Basis::Reported));
+        assert_eq!(
+            verdict(Ended::ByUpstream, true, true, false, Some(5)),
+            (Reason::Completed, Basis::Reported)
+        );
         // reasoning that the client never sees is output too
-        assert_eq!(verdict(Ended::ByUpstream, false, true, false, Some(9)), (Reason::Completed, Basis::Reported));
+        assert_eq!(
+            verdict(Ended::ByUpstream, false, true, false, Some(9)),
+            (Reason::Completed, Basis::Reported)
+        );
         assert_eq!(
             verdict(Ended::ByUpstream, true, true, false, None),
             (Reason::CompletedUsageEstimated, Basis::Estimated)
@@ -115,28 +151,64 @@ mod tests {
     fn nothing_came_out_is_free() {
         let free = |reason| (reason, Basis::Nothing);
         for usage in [None, Some(0)] {
-            assert_eq!(verdict(Ended::ByUpstream, false, true, false, usage), free(Reason::UpstreamNoOutput));
-            assert_eq!(verdict(Ended::ByUpstream, false, false, false, usage), free(Reason::UpstreamNoOutput));
-            assert_eq!(verdict(Ended::ByUpstream, false, true, true, usage), free(Reason::UpstreamNoOutput));
-            assert_eq!(verdict(Ended::Broken, false, false, false, usage), free(Reason::UpstreamNoOutput));
-            assert_eq!(verdict(Ended::Unreadable, false, false, false, usage), free(Reason::UpstreamNoOutput));
-            assert_eq!(verdict(Ended::TimedOut, false, false, false, usage), free(Reason::TimeoutBeforeOutput));
+            assert_eq!(
+                verdict(Ended::ByUpstream, false, true, false, usage),
+                free(Reason::UpstreamNoOutput)
+            );
+            assert_eq!(
+                verdict(Ended::ByUpstream, false, false, false, usage),
+                free(Reason::UpstreamNoOutput)
+            );
+            assert_eq!(
+                verdict(Ended::ByUpstream, false, true, true, usage),
+                free(Reason::UpstreamNoOutput)
+            );
+            assert_eq!(
+                verdict(Ended::Broken, false, false, false, usage),
+                free(Reason::UpstreamNoOutput)
+            );
+            assert_eq!(
+                verdict(Ended::Unreadable, false, false, false, usage),
+                free(Reason::UpstreamNoOutput)
+            );
+            assert_eq!(
+                verdict(Ended::TimedOut, false, false, false, usage),
+                free(Reason::TimeoutBeforeOutput)
+            );
         }
     }
 
     #[test]
     fn a_cut_after_output_is_charged_for_what_was_relayed() {
         for ended in [Ended::ByUpstream, Ended::Broken, Ended::Unreadable] {
-            assert_eq!(verdict(ended, true, false, false, None), (Reason::UpstreamCutOff, Basis::Estimated));
-            assert_eq!(verdict(ended, true, true, true, Some(3)), (Reason::UpstreamCutOff, Basis::Reported));
+            assert_eq!(
+                verdict(ended, true, false, false, None),
+                (Reason::UpstreamCutOff, Basis::Estimated)
+            );
+            assert_eq!(
+                verdict(ended, true, true, true, Some(3)),
+                (Reason::UpstreamCutOff, Basis::Reported)
+            );
         }
-        assert_eq!(verdict(Ended::TimedOut, true, false, false, None), (Reason::TimeoutAfterOutput, Basis::Estimated));
+        assert_eq!(
+            verdict(Ended::TimedOut, true, false, false, None),
+            (Reason::TimeoutAfterOutput, Basis::Estimated)
+        );
     }
 
     #[test]
     fn a_client_that_leaves_pays_for_what_was_produced() {
-        assert_eq!(verdict(Ended::ByClient, false, false, false, None), (Reason::ClientGone, Basis::Estimated));
-        assert_eq!(verdict(Ended::ByClient, true, false, false, None), (Reason::ClientGone, Basis::Estimated));
-        assert_eq!(verdict(Ended::ByClient, true, true, false, Some(7)), (Reason::ClientGone, Basis::Reported));
+        assert_eq!(
+            verdict(Ended::ByClient, false, false, false, None),
+            (Reason::ClientGone, Basis::Estimated)
+        );
+        assert_eq!(
+            verdict(Ended::ByClient, true, false, false, None),
+            (Reason::ClientGone, Basis::Estimated)
+        );
+        assert_eq!(
+            verdict(Ended::ByClient, true, true, false, Some(7)),
+            (Reason::ClientGone, Basis::Reported)
+        );
     }
 }

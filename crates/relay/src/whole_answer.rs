@@ -53,7 +53,10 @@ pub struct Answer {
 impl WholeAnswer {
     /// Takes the answer over.
     pub const fn new(reading: Reading, background: Background) -> Self {
-        Self { open: Some(reading), background }
+        Self {
+            open: Some(reading),
+            background,
+        }
     }
 
     /// Reads it to its end. Dropping this future leaves the rest of the reading to the background.
@@ -78,7 +81,9 @@ impl Reading {
     }
 
     fn append(&mut self, chunk: &Bytes) {
-        let mut grown = std::mem::take(&mut self.first).try_into_mut().unwrap_or_else(|first| BytesMut::from(&first[..]));
+        let mut grown = std::mem::take(&mut self.first)
+            .try_into_mut()
+            .unwrap_or_else(|first| BytesMut::from(&first[..]));
         grown.extend_from_slice(chunk);
         self.first = grown.freeze();
     }
@@ -89,7 +94,11 @@ impl Reading {
             _ => Observed::default(),
         };
         let (_, cost) = self.settlement.finish(ended, observed);
-        Answer { bytes: self.first, cost, ended: read }
+        Answer {
+            bytes: self.first,
+            cost,
+            ended: read,
+        }
     }
 }
 

@@ -40,9 +40,16 @@ pub async fn find(
 ///
 /// # Errors
 /// What the database says.
-pub async fn operator_find(connection: &DatabaseConnection, id: RequestId) -> Result<Option<RequestRecord>, StoreError> {
+pub async fn operator_find(
+    connection: &DatabaseConnection,
+    id: RequestId,
+) -> Result<Option<RequestRecord>, StoreError> {
     let sql = "SELECT record_json FROM request WHERE id = $1";
-    rows(connection, sql, vec![id.as_uuid().into()]).await?.first().map(read).transpose()
+    rows(connection, sql, vec![id.as_uuid().into()])
+        .await?
+        .first()
+        .map(read)
+        .transpose()
 }
 
 /// A page of requests, newest first.

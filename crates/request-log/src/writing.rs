@@ -27,7 +27,10 @@ pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<(), St
         .numbers("status", records.iter().map(|record| i64::from(record.status)))
         .texts("reason", records.iter().map(|record| record.reason.as_str().to_owned()))
         .numbers("started_at_ms", records.iter().map(|record| record.started_at.0))
-        .numbers("duration_ms", records.iter().map(|record| i64::from(record.duration_ms)))
+        .numbers(
+            "duration_ms",
+            records.iter().map(|record| i64::from(record.duration_ms)),
+        )
         .texts("record_json", texts);
     tx.execute_rows(INSERT, &rows).await?;
     Ok(())

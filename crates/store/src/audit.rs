@@ -88,7 +88,10 @@ pub async fn list(
         backend.dialect(),
         "SELECT seq, at_ms, actor, action, subject, before_json, after_json FROM audit \
          WHERE seq < $1 ORDER BY seq DESC LIMIT $2",
-        [before_seq.unwrap_or(i64::MAX).into(), i64::try_from(limit).unwrap_or(i64::MAX).into()],
+        [
+            before_seq.unwrap_or(i64::MAX).into(),
+            i64::try_from(limit).unwrap_or(i64::MAX).into(),
+        ],
     );
     let rows = connection.query_all_raw(statement).await?;
     rows.iter().map(read_row).collect()

@@ -59,14 +59,16 @@ impl Rows {
     /// Adds a column of text that may be absent.
     #[must_use]
     pub fn optional_texts(mut self, name: &'static str, values: impl IntoIterator<Item = Option<String>>) -> Self {
-        self.columns.push((name, Column::OptionalText(values.into_iter().collect())));
+        self.columns
+            .push((name, Column::OptionalText(values.into_iter().collect())));
         self
     }
 
     /// Adds a column of identifiers that may be absent.
     #[must_use]
     pub fn optional_uuids(mut self, name: &'static str, values: impl IntoIterator<Item = Option<Uuid>>) -> Self {
-        self.columns.push((name, Column::OptionalUuid(values.into_iter().collect())));
+        self.columns
+            .push((name, Column::OptionalUuid(values.into_iter().collect())));
         self
     }
 
@@ -89,7 +91,11 @@ impl Rows {
 
     fn unnest(&self) -> (String, Vec<Value>) {
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| *name).collect();
-        let fields: Vec<String> = self.columns.iter().map(|(name, column)| column.postgres_field(name)).collect();
+        let fields: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(name, column)| column.postgres_field(name))
+            .collect();
         let casts: Vec<String> = self
             .columns
             .iter()
@@ -102,7 +108,10 @@ impl Rows {
             casts.join(", "),
             names.join(", ")
         );
-        (relation, self.columns.iter().map(|(_, column)| column.to_array()).collect())
+        (
+            relation,
+            self.columns.iter().map(|(_, column)| column.to_array()).collect(),
+        )
     }
 
     fn json_each(&self) -> (String, Vec<Value>) {
@@ -159,12 +168,14 @@ impl Column {
             Self::Uuid(values) => array(ArrayType::Uuid, values.iter().map(|v| Value::from(*v))),
             Self::I64(values) => array(ArrayType::BigInt, values.iter().map(|v| Value::from(*v))),
             Self::Text(values) => array(ArrayType::String, values.iter().map(|v| Value::from(v.clone()))),
-            Self::OptionalText(values) => {
-                array(ArrayType::String, values.iter().map(|v| Value::from(v.clone().unwrap_or_default())))
-            }
-            Self::OptionalUuid(values) => {
-                array(ArrayType::Uuid, values.iter().map(|v| Value::from(v.unwrap_or(Uuid::nil()))))
-            }
+            Self::OptionalText(values) => array(
+                ArrayType::String,
+                values.iter().map(|v| Value::from(v.clone().unwrap_or_default())),
+            ),
+            Self::OptionalUuid(values) => array(
+                ArrayType::Uuid,
+                values.iter().map(|v| Value::from(v.unwrap_or(Uuid::nil()))),
+            ),
         }
     }
 

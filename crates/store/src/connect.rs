@@ -98,7 +98,12 @@ impl Database {
         };
         let writer = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool(1).await.map_err(unavailable)?);
         let readers = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool(SQLITE_READERS).await.map_err(unavailable)?);
-        Ok(Self { backend: Backend::Sqlite, money: writer.clone(), writer, readers })
+        Ok(Self {
+            backend: Backend::Sqlite,
+            money: writer.clone(),
+            writer,
+            readers,
+        })
     }
 
     async fn open_postgres(url: &str, max_connections: u32) -> Result<Self, StoreError> {
@@ -210,5 +215,7 @@ pub(crate) async fn database_now(connection: &impl ConnectionTrait, backend: Bac
 }
 
 fn unavailable(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))))
+    StoreError::Unavailable(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(
+        std::sync::Arc::new(error),
+    )))
 }

@@ -48,8 +48,9 @@ impl StoreError {
     pub fn is_data_error(&self) -> bool {
         match self {
             Self::Conflict | Self::MissingReference | Self::Contradiction(_) | Self::Damaged(_) => true,
-            Self::Database(error) => sql_state(error)
-                .is_some_and(|state| state.starts_with("22") || state.starts_with("23") || is_sqlite_constraint(&state)),
+            Self::Database(error) => sql_state(error).is_some_and(|state| {
+                state.starts_with("22") || state.starts_with("23") || is_sqlite_constraint(&state)
+            }),
             _ => false,
         }
     }
@@ -85,7 +86,11 @@ impl From<DbErr> for StoreError {
         if let Some(place) = undecodable(&error) {
             return Self::damaged(place);
         }
-        if is_connection_loss(&error) { Self::Unavailable(error) } else { Self::Database(error) }
+        if is_connection_loss(&error) {
+            Self::Unavailable(error)
+        } else {
+            Self::Database(error)
+        }
     }
 }
 

@@ -45,7 +45,10 @@ impl ServerKey {
     pub fn generate() -> Self {
         let secret: [u8; 32] = rand::random();
         let id: [u8; 4] = rand::random();
-        Self { id: format!("k{}", hex::encode(id)), secret: SecretBytes::new(secret.to_vec()) }
+        Self {
+            id: format!("k{}", hex::encode(id)),
+            secret: SecretBytes::new(secret.to_vec()),
+        }
     }
 
     /// Reads the text form `<id>:<64 hexadecimal digits>`.
@@ -55,12 +58,17 @@ impl ServerKey {
     pub fn parse(text: &SecretText) -> Result<Self, InvalidServerKey> {
         let (id, digits) = text.expose().trim().split_once(':').ok_or(InvalidServerKey)?;
         let id_ok = (1..=32).contains(&id.len())
-            && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
+            && id
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
         let secret = hex::decode(digits).map_err(|_| InvalidServerKey)?;
         if !id_ok || secret.len() != 32 {
             return Err(InvalidServerKey);
         }
-        Ok(Self { id: id.to_owned(), secret: SecretBytes::new(secret) })
+        Ok(Self {
+            id: id.to_owned(),
+            secret: SecretBytes::new(secret),
+        })
     }
 
     /// The text form, to be kept in a file that only the owner may read.
@@ -115,14 +123,21 @@ impl Keyring {
 async fn verify_one(tx: &crate::Tx, purpose: Purpose, key: &ServerKey) -> Result<(), StoreError> {
     let expected = hex::encode(key.hmac(format!("truerelay check value: {}", purpose.as_str()).as_bytes()));
     let rows = tx
-        .query("SELECT key_id, check_value FROM key_check WHERE purpose = $1", vec![purpose.as_str().into()])
+        .query(
+            "SELECT key_id, check_value FROM key_check WHERE purpose = $1",
+            vec![purpose.as_str().into()],
+        )
         .await?;
     let mut known_ids = Vec::with_capacity(rows.len());
     for row in &rows {
         let id: String = row.try_get("", "key_id")?;
         let check: String = row.try_get("", "check_value")?;
         if id == key.id() {
-            return if check == expected { Ok(()) } else { Err(wrong_key(purpose, &id)) };
+            return if check == expected {
+                Ok(())
+            } else {
+                Err(wrong_key(purpose, &id))
+            };
         }
         known_ids.push(id);
     }

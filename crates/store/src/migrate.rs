@@ -71,6 +71,7 @@ async fn lock_migrations(database: &Database) -> Result<Option<crate::Tx>, Store
     tx.connection()
         .execute_unprepared("SET LOCAL lock_timeout = '120s'; SET LOCAL statement_timeout = '120s'; SET LOCAL idle_in_transaction_session_timeout = 0")
         .await?;
-    tx.query("SELECT pg_advisory_xact_lock($1)", vec![MIGRATION_LOCK.into()]).await?;
+    tx.query("SELECT pg_advisory_xact_lock($1)", vec![MIGRATION_LOCK.into()])
+        .await?;
     Ok(Some(tx))
 }

@@ -66,15 +66,27 @@ fn encrypt(key: &[u8], place: &str, plain: &[u8]) -> Result<Vec<u8>, StoreError>
     let refused = || StoreError::Settings("the secret cannot be sealed".to_owned());
     let nonce_bytes: [u8; NONCE_BYTES] = rand::random();
     let nonce = Nonce::from(nonce_bytes);
-    let payload = Payload { msg: plain, aad: place.as_bytes() };
-    let sealed = cipher(key).ok_or_else(refused)?.encrypt(&nonce, payload).map_err(|_| refused())?;
+    let payload = Payload {
+        msg: plain,
+        aad: place.as_bytes(),
+    };
+    let sealed = cipher(key)
+        .ok_or_else(refused)?
+        .encrypt(&nonce, payload)
+        .map_err(|_| refused())?;
     Ok([nonce_bytes.as_slice(), &sealed].concat())
 }
 
 fn decrypt(key: &[u8], place: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (nonce, body) = sealed.split_first_chunk::<NONCE_BYTES>()?;
-    let payload = Payload { msg: body, aad: place.as_bytes() };
-    cipher(key)?.decrypt(&Nonce::from(*nonce), payload).ok().map(Zeroizing::new)
+    let payload = Payload {
+        msg: body,
+        aad: place.as_bytes(),
+    };
+    cipher(key)?
+        .decrypt(&Nonce::from(*nonce), payload)
+        .ok()
+        .map(Zeroizing::new)
 }
 
 #[cfg(test)]
@@ -88,9 +100,18 @@ mod tests {
         let sealed = seal(&key, "credential:a", &secret).unwrap();
         assert!(!sealed.contains("provider"));
         assert_eq!(open(&key, "credential:a", &sealed).unwrap().expose(), secret.expose());
-        assert!(matches!(open(&key, "credential:b", &sealed), Err(StoreError::Damaged(_))));
-        assert!(matches!(open(&ServerKey::generate(), "credential:a", &sealed), Err(StoreError::Settings(_))));
+        assert!(matches!(
+            open(&key, "credential:b", &sealed),
+            Err(StoreError::Damaged(_))
+        ));
+        assert!(matches!(
+            open(&ServerKey::generate(), "credential:a", &sealed),
+            Err(StoreError::Settings(_))
+        ));
         let flipped = sealed.replacen("v1.", "v2.", 1);
-        assert!(matches!(open(&key, "credential:a", &flipped), Err(StoreError::Damaged(_))));
+        assert!(matches!(
+            open(&key, "credential:a", &flipped),
+            Err(StoreError::Damaged(_))
+        ));
     }
 }

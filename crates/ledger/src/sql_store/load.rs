@@ -40,7 +40,11 @@ pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book
         Locking::SkipLocked => left_out(tx, &tenants, &book).await?,
     };
     // whoever has locked an account has locked its budgets, lots and holds too: waiting for them would fail the batch
-    let items: Vec<&Item> = batch.items.iter().filter(|item| !locked.contains(&item.tenant())).collect();
+    let items: Vec<&Item> = batch
+        .items
+        .iter()
+        .filter(|item| !locked.contains(&item.tenant()))
+        .collect();
     let requests = distinct(items.iter().map(|item| item.request()));
     let request_rows = Rows::new().uuids("request_id", requests.iter().map(RequestId::as_uuid));
     load_budgets(tx, &items, &request_rows, &mut book).await?;
@@ -175,7 +179,9 @@ pub fn read_charge(row: &QueryResult) -> Result<ChargeRow, StoreError> {
         tenant: tenant(row)?,
         key: KeyId::from_uuid(row.try_get("", "key_id")?),
         state: ChargeState::parse(&state).ok_or_else(|| StoreError::damaged("charge.state"))?,
-        reason: reason.parse::<Reason>().map_err(|_| StoreError::damaged("charge.reason"))?,
+        reason: reason
+            .parse::<Reason>()
+            .map_err(|_| StoreError::damaged("charge.reason"))?,
         held: amount(row, "held")?,
         amount: amount(row, "amount")?,
         overrun: amount(row, "overrun")?,

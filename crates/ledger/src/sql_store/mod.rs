@@ -58,7 +58,12 @@ impl SqlBatchStore {
             self.rider.write(tx, &records).await?;
         }
         let available = available_of(&book, batch);
-        Ok(Some(Committed { outcomes, available, now, orphans: book.changes.orphans }))
+        Ok(Some(Committed {
+            outcomes,
+            available,
+            now,
+            orphans: book.changes.orphans,
+        }))
     }
 }
 
@@ -92,18 +97,25 @@ async fn claim_number(tx: &Tx, name: &BatchName) -> Result<Option<UnixMs>, Store
              WHERE id = $1 AND boot = $2 AND batch_no = $3 - 1 RETURNING last_commit_at_ms"
         }
     };
-    let rows = tx.query(sql, vec![name.node.into(), name.boot.into(), name.number.into()]).await?;
+    let rows = tx
+        .query(sql, vec![name.node.into(), name.boot.into(), name.number.into()])
+        .await?;
     if let Some(row) = rows.first() {
         return Ok(Some(UnixMs(row.try_get("", "last_commit_at_ms")?)));
     }
     let stored = tx
-        .query("SELECT batch_no FROM node WHERE id = $1 AND boot = $2", vec![name.node.into(), name.boot.into()])
+        .query(
+            "SELECT batch_no FROM node WHERE id = $1 AND boot = $2",
+            vec![name.node.into(), name.boot.into()],
+        )
         .await?;
     let stored: Option<i64> = stored.first().map(|row| row.try_get("", "batch_no")).transpose()?;
     if stored == Some(name.number) {
         return Ok(None);
     }
-    Err(StoreError::Fenced("the node's batch number is neither before nor at this batch"))
+    Err(StoreError::Fenced(
+        "the node's batch number is neither before nor at this batch",
+    ))
 }
 
 fn apply_items(book: &mut Book, batch: &Batch, locked: &BTreeSet<TenantId>) -> Result<Vec<ItemOutcome>, BrokenBook> {

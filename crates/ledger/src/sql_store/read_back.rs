@@ -34,7 +34,12 @@ pub async fn read_back(tx: &Tx, batch: &Batch) -> Result<Committed, StoreError> 
             Item::Close(_) => ItemOutcome::Deferred,
         })
         .collect();
-    Ok(Committed { outcomes, available: available_of(&book, batch), now, orphans: Vec::new() })
+    Ok(Committed {
+        outcomes,
+        available: available_of(&book, batch),
+        now,
+        orphans: Vec::new(),
+    })
 }
 
 fn hold_outcome(
@@ -60,7 +65,9 @@ fn hold_outcome(
 fn refusal_now(book: &Book, hold: &HoldRequest) -> Refusal {
     book.refusal(hold).unwrap_or_else(|| {
         let balance = book.balances.get(&hold.tenant).copied().unwrap_or_default();
-        Refusal::InsufficientCredit { available: balance.available.min(hold.amount).less(Amount::from_nanos(1)) }
+        Refusal::InsufficientCredit {
+            available: balance.available.min(hold.amount).less(Amount::from_nanos(1)),
+        }
     })
 }
 
@@ -73,7 +80,9 @@ async fn committed_at(tx: &Tx, name: &BatchName) -> Result<UnixMs, StoreError> {
 
 async fn opened_by(tx: &Tx, name: &BatchName, at: UnixMs) -> Result<BTreeSet<RequestId>, StoreError> {
     let sql = "SELECT request_id FROM hold WHERE created_at_ms = $1 AND node_id = $2 AND boot = $3";
-    let rows = tx.query(sql, vec![at.0.into(), name.node.into(), name.boot.into()]).await?;
+    let rows = tx
+        .query(sql, vec![at.0.into(), name.node.into(), name.boot.into()])
+        .await?;
     rows.iter().map(load::request).collect()
 }
 
@@ -81,5 +90,9 @@ async fn closed_by(tx: &Tx, batch: &Batch, at: UnixMs) -> Result<BTreeSet<Reques
     let rows = Rows::new()
         .uuids("request_id", batch.items.iter().map(|item| item.request().as_uuid()))
         .numbers("at_ms", batch.items.iter().map(|_| at.0));
-    tx.query_rows(CLOSED_BY_THE_BATCH, &rows).await?.iter().map(load::request).collect()
+    tx.query_rows(CLOSED_BY_THE_BATCH, &rows)
+        .await?
+        .iter()
+        .map(load::request)
+        .collect()
 }

@@ -58,7 +58,10 @@ async fn save_balances(tx: &Tx, book: &Book) -> Result<(), StoreError> {
         .collect();
     let rows = Rows::new()
         .uuids("tenant_id", touched.iter().map(|(tenant, _)| tenant.as_uuid()))
-        .numbers("available", touched.iter().map(|(_, balance)| balance.available.nanos()))
+        .numbers(
+            "available",
+            touched.iter().map(|(_, balance)| balance.available.nanos()),
+        )
         .numbers("held", touched.iter().map(|(_, balance)| balance.held.nanos()));
     tx.execute_rows(BALANCES, &rows).await?;
     Ok(())
@@ -103,10 +106,16 @@ async fn save_holds(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Resu
         .texts("budgets_json", budgets)
         .numbers("price_version", opened.iter().map(|hold| hold.price_version))
         .texts("provider", opened.iter().map(|hold| hold.provider.clone()))
-        .numbers("provider_estimate", opened.iter().map(|hold| hold.provider_estimate.nanos()))
+        .numbers(
+            "provider_estimate",
+            opened.iter().map(|hold| hold.provider_estimate.nanos()),
+        )
         .numbers("created_at_ms", opened.iter().map(|_| now.0));
     tx.execute_rows(OPENED, &rows).await?;
-    let closed = Rows::new().uuids("request_id", book.changes.closed.iter().map(|request| request.as_uuid()));
+    let closed = Rows::new().uuids(
+        "request_id",
+        book.changes.closed.iter().map(|request| request.as_uuid()),
+    );
     tx.execute_rows(CLOSED, &closed).await?;
     Ok(())
 }
@@ -197,9 +206,18 @@ pub async fn write_transactions(
     }
     let rows = Rows::new()
         .uuids("id", transactions.iter().map(|transaction| transaction.id))
-        .texts("kind", transactions.iter().map(|transaction| transaction.kind.to_owned()))
-        .optional_uuids("tenant_id", transactions.iter().map(|t| t.tenant.map(|id| id.as_uuid())))
-        .texts("reference", transactions.iter().map(|transaction| transaction.reference.clone()))
+        .texts(
+            "kind",
+            transactions.iter().map(|transaction| transaction.kind.to_owned()),
+        )
+        .optional_uuids(
+            "tenant_id",
+            transactions.iter().map(|t| t.tenant.map(|id| id.as_uuid())),
+        )
+        .texts(
+            "reference",
+            transactions.iter().map(|transaction| transaction.reference.clone()),
+        )
         .texts("actor", transactions.iter().map(|_| actor.to_owned()))
         .numbers("at_ms", transactions.iter().map(|_| now.0));
     tx.execute_rows(TRANSACTIONS, &rows).await?;

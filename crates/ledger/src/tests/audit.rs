@@ -16,7 +16,12 @@ struct Tampering {
 }
 
 fn tampering(done: &str, undone: &str, invariant: &'static str, names: impl ToString) -> Tampering {
-    Tampering { done: done.to_owned(), undone: undone.to_owned(), invariant, names: names.to_string() }
+    Tampering {
+        done: done.to_owned(),
+        undone: undone.to_owned(),
+        invariant,
+        names: names.to_string(),
+    }
 }
 
 async fn every_tampering_is_found_and_named(world: &World) {
@@ -24,10 +29,19 @@ async fn every_tampering_is_found_and_named(world: &World) {
     let paid = ledger.hold(hold_request(tenant, 1_000)).await.unwrap();
     let paid_id = paid.request();
     paid.settle(&charge_of(400), "acme".to_owned(), completed());
-    let key = BudgetKey { scope: uuid::Uuid::now_v7(), period_start: domain::clock::UnixMs(1) };
+    let key = BudgetKey {
+        scope: uuid::Uuid::now_v7(),
+        period_start: domain::clock::UnixMs(1),
+    };
     let limit = domain::Amount::from_nanos(5_000);
     let budgets = smallvec::smallvec![BudgetClaim { key, limit }];
-    let open = ledger.hold(HoldRequest { budgets, ..hold_request(tenant, 700) }).await.unwrap();
+    let open = ledger
+        .hold(HoldRequest {
+            budgets,
+            ..hold_request(tenant, 700)
+        })
+        .await
+        .unwrap();
     let open_id = open.request();
     while world.number("SELECT COUNT(*) FROM charge").await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -43,7 +57,12 @@ async fn every_tampering_is_found_and_named(world: &World) {
             .filter(|check| check.invariant == case.invariant)
             .find_map(|check| check.offender.clone());
         let offender = offender.unwrap_or_else(|| panic!("{} broke no {}", case.done, case.invariant));
-        assert!(offender.contains(&case.names), "{}: {offender} names no {}", case.done, case.names);
+        assert!(
+            offender.contains(&case.names),
+            "{}: {offender} names no {}",
+            case.done,
+            case.names
+        );
         run(world, &case.undone).await;
         world.assert_clean().await;
     }
@@ -69,8 +88,18 @@ fn cases(
             "I1",
             "transaction",
         ),
-        tampering("UPDATE lot SET remaining = remaining - 1", "UPDATE lot SET remaining = remaining + 1", "I2", "lot_"),
-        tampering("UPDATE acct SET available = available + 1", "UPDATE acct SET available = available - 1", "I2", tenant),
+        tampering(
+            "UPDATE lot SET remaining = remaining - 1",
+            "UPDATE lot SET remaining = remaining + 1",
+            "I2",
+            "lot_",
+        ),
+        tampering(
+            "UPDATE acct SET available = available + 1",
+            "UPDATE acct SET available = available - 1",
+            "I2",
+            tenant,
+        ),
         tampering(
             "UPDATE acct SET held = held + 1, available = available - 1",
             "UPDATE acct SET held = held - 1, available = available + 1",
@@ -83,17 +112,42 @@ fn cases(
             "I3",
             tenant,
         ),
-        tampering("UPDATE budget SET held = held + 1", "UPDATE budget SET held = held - 1", "I3", "budget"),
-        tampering("UPDATE budget SET used = used + 5000", "UPDATE budget SET used = used - 5000", "I3", "budget"),
+        tampering(
+            "UPDATE budget SET held = held + 1",
+            "UPDATE budget SET held = held - 1",
+            "I3",
+            "budget",
+        ),
+        tampering(
+            "UPDATE budget SET used = used + 5000",
+            "UPDATE budget SET used = used - 5000",
+            "I3",
+            "budget",
+        ),
         tampering(
             "CREATE TABLE kept AS SELECT * FROM budget; DELETE FROM budget",
             "INSERT INTO budget SELECT * FROM kept; DROP TABLE kept",
             "I3",
             "no row",
         ),
-        tampering("UPDATE charge SET state = 'voided'", "UPDATE charge SET state = 'settled'", "I4", paid),
-        tampering("UPDATE charge SET amount = amount + 1", "UPDATE charge SET amount = amount - 1", "I5", "usage"),
-        tampering("UPDATE charge SET provider_cost = 1", "UPDATE charge SET provider_cost = 400", "I5", "cost"),
+        tampering(
+            "UPDATE charge SET state = 'voided'",
+            "UPDATE charge SET state = 'settled'",
+            "I4",
+            paid,
+        ),
+        tampering(
+            "UPDATE charge SET amount = amount + 1",
+            "UPDATE charge SET amount = amount - 1",
+            "I5",
+            "usage",
+        ),
+        tampering(
+            "UPDATE charge SET provider_cost = 1",
+            "UPDATE charge SET provider_cost = 400",
+            "I5",
+            "cost",
+        ),
         tampering(
             "CREATE TABLE kept AS SELECT * FROM charge; UPDATE charge SET tx_id = NULL",
             "DELETE FROM charge; INSERT INTO charge SELECT * FROM kept; DROP TABLE kept",

@@ -45,9 +45,15 @@ async fn a_batch_sent_twice_is_applied_once(world: &World) {
     batches.send(earlier.iter().cloned().map(Item::Hold).collect()).await;
     batches.send(vec![void_item(&earlier[3])]).await;
     let (held, ended) = (hold_request(tenant, 100), hold_request(tenant, 100));
-    let key = BudgetKey { scope: uuid::Uuid::now_v7(), period_start: UnixMs(1) };
+    let key = BudgetKey {
+        scope: uuid::Uuid::now_v7(),
+        period_start: UnixMs(1),
+    };
     let beyond_budget = HoldRequest {
-        budgets: smallvec![BudgetClaim { key, limit: Amount::from_nanos(5) }],
+        budgets: smallvec![BudgetClaim {
+            key,
+            limit: Amount::from_nanos(5)
+        }],
         ..hold_request(tenant, 100)
     };
     let items = vec![
@@ -71,10 +77,16 @@ async fn a_batch_sent_twice_is_applied_once(world: &World) {
         let second = batches.store.apply(&batch, locking).await.unwrap();
         assert_eq!(second.outcomes, first.outcomes);
         assert_eq!((&second.available, second.now), (&first.available, first.now));
-        assert_eq!((counts(world).await, world.balance(tenant).await), (after.clone(), balance));
+        assert_eq!(
+            (counts(world).await, world.balance(tenant).await),
+            (after.clone(), balance)
+        );
     }
     let held_outcome = |outcome| ItemOutcome::Hold(outcome);
-    assert_eq!(first.outcomes[..3], [HoldOutcome::Held, HoldOutcome::Duplicate, HoldOutcome::Duplicate].map(held_outcome));
+    assert_eq!(
+        first.outcomes[..3],
+        [HoldOutcome::Held, HoldOutcome::Duplicate, HoldOutcome::Duplicate].map(held_outcome)
+    );
     assert_eq!(first.orphans.len(), 1);
     // of 5,000: 210 paid, 500 of earlier[2] and 100 of `held` still reserved
     assert_eq!(balance, (5_000 - 210 - 600, 600, 0));
@@ -95,7 +107,10 @@ async fn a_batch_out_of_turn_is_fenced(world: &World) {
     }
     let mut stranger = stale;
     stranger.name.boot = uuid::Uuid::now_v7();
-    assert!(matches!(batches.store.apply(&stranger, Locking::Wait).await, Err(StoreError::Fenced(_))));
+    assert!(matches!(
+        batches.store.apply(&stranger, Locking::Wait).await,
+        Err(StoreError::Fenced(_))
+    ));
     assert_eq!(counts(world).await, before);
 }
 
@@ -105,13 +120,25 @@ async fn an_end_that_cannot_be_written_stands_alone(world: &World) {
     let tenant = world.tenant(100_000).await;
     let holds = join_all((0..20).map(|_| ledger.hold(hold_request(tenant, 100)))).await;
     for (place, hold) in holds.into_iter().enumerate() {
-        let lost = ProviderCost { provider: "acme".to_owned(), amount: Amount::from_nanos(-5) };
+        let lost = ProviderCost {
+            provider: "acme".to_owned(),
+            amount: Amount::from_nanos(-5),
+        };
         let unbilled = if place == 7 { vec![lost] } else { Vec::new() };
-        let ending = Ending { reason: Reason::Completed, unbilled, record: None };
+        let ending = Ending {
+            reason: Reason::Completed,
+            unbilled,
+            record: None,
+        };
         hold.unwrap().settle(&charge_of(100), "acme".to_owned(), ending);
     }
     ledger.drain().await;
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'settled'").await, 19);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'settled'")
+            .await,
+        19
+    );
     assert_eq!(world.balance(tenant).await, (100_000 - 2_000, 100, 0));
     drop(ledger);
     writer.await.unwrap();
@@ -130,7 +157,12 @@ async fn a_record_that_cannot_be_kept_loses_no_charge(world: &World) {
         hold.settle(&charge_of(100), "acme".to_owned(), Ending { record, ..completed() });
     }
     ledger.drain().await;
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'settled'").await, 20);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'settled'")
+            .await,
+        20
+    );
     assert_eq!(world.number("SELECT COUNT(*) FROM change_topic").await, 19);
     assert_eq!(world.balance(tenant).await, (98_000, 0, 0));
 }
@@ -193,8 +225,14 @@ async fn a_full_disk_is_neither_poison_nor_the_end() {
     assert_eq!(world.database.backend(), Backend::Sqlite);
     let (mut batches, tenant) = (world.batches().await, world.tenant(1_000).await);
     let pages = world.number("SELECT page_count FROM pragma_page_count").await;
-    world.change(&format!("PRAGMA max_page_count = {pages}"), vec![]).await.unwrap();
-    let request = HoldRequest { provider: "x".repeat(1_000_000), ..hold_request(tenant, 100) };
+    world
+        .change(&format!("PRAGMA max_page_count = {pages}"), vec![])
+        .await
+        .unwrap();
+    let request = HoldRequest {
+        provider: "x".repeat(1_000_000),
+        ..hold_request(tenant, 100)
+    };
     let batch = batches.next(vec![Item::Hold(request.clone())]);
     for _ in 0..3 {
         let error = batches.store.apply(&batch, Locking::Wait).await.unwrap_err();

@@ -20,21 +20,36 @@ on_every_database! {
 
 async fn each_kind_posts_as_the_chart_says(world: &World) {
     let tenant = world.tenant(0).await;
-    let cases = [(Payment, "bank", "paid"), (Promotion, "promo_expense", "promo"), (Goodwill, "goodwill", "promo")];
+    let cases = [
+        (Payment, "bank", "paid"),
+        (Promotion, "promo_expense", "promo"),
+        (Goodwill, "goodwill", "promo"),
+    ];
     for (kind, debit, lot_kind) in cases {
         let lot = world.grant(tenant, kind, 100, debit).await.unwrap().lot.unwrap();
         assert_eq!(world.posted(debit).await, 100);
         assert_eq!(world.posted(&format!("credit_{lot_kind}:{tenant}:{lot}")).await, -100);
     }
     assert_eq!(world.balance(tenant).await, (300, 0, 0));
-    let page = reading::operator_transactions(world.database.readers(), Some(tenant), None, 10).await.unwrap();
+    let page = reading::operator_transactions(world.database.readers(), Some(tenant), None, 10)
+        .await
+        .unwrap();
     assert_eq!(page.len(), 3);
-    assert!(page.iter().all(|found| found.entries.len() == 2 && found.actor == "system:test"));
+    assert!(
+        page.iter()
+            .all(|found| found.entries.len() == 2 && found.actor == "system:test")
+    );
 }
 
 async fn a_payment_pays_debt_first(world: &World) {
     let (ledger, tenant) = (world.ledger().await, world.tenant(500).await);
-    world.change("UPDATE acct SET debt = 300 WHERE tenant_id = $1", vec![tenant.as_uuid().into()]).await.unwrap();
+    world
+        .change(
+            "UPDATE acct SET debt = 300 WHERE tenant_id = $1",
+            vec![tenant.as_uuid().into()],
+        )
+        .await
+        .unwrap();
     let refused = ledger.hold(hold_request(tenant, 1)).await;
     assert!(matches!(refused, Err(LedgerError::Refused(Refusal::Debt { debt })) if debt.nanos() == 300));
     let promo = world.grant(tenant, Promotion, 50, "promo").await.unwrap();
@@ -53,7 +68,10 @@ async fn a_source_is_granted_once(world: &World) {
     let (one, other) = (world.tenant(0).await, world.tenant(0).await);
     world.grant(one, Payment, 100, "wire 7").await.unwrap();
     for amount in [100, 200] {
-        assert!(matches!(world.grant(one, Payment, amount, "wire 7").await, Err(LedgerError::Duplicate)));
+        assert!(matches!(
+            world.grant(one, Payment, amount, "wire 7").await,
+            Err(LedgerError::Duplicate)
+        ));
     }
     world.grant(other, Payment, 100, "wire 7").await.unwrap();
     assert_eq!(world.balance(one).await, (100, 0, 0));
@@ -68,7 +86,10 @@ async fn an_impossible_amount_is_refused(world: &World) {
     }
     // what is held comes back, so it counts as well
     let hold = ledger.hold(hold_request(tenant, i64::MAX - 10)).await.unwrap();
-    assert!(matches!(world.grant(tenant, Payment, 11, "other").await, Err(LedgerError::InvalidAmount(_))));
+    assert!(matches!(
+        world.grant(tenant, Payment, 11, "other").await,
+        Err(LedgerError::InvalidAmount(_))
+    ));
     hold.void(completed());
     ledger.drain().await;
     world.grant(tenant, Payment, 10, "other").await.unwrap();
@@ -78,12 +99,21 @@ async fn an_impossible_amount_is_refused(world: &World) {
 async fn lots_are_spent_promotional_first_then_soonest_then_oldest(world: &World) {
     let (ledger, tenant) = (world.ledger().await, world.tenant(0).await);
     let mut lots = Vec::new();
-    for (kind, source) in [(Payment, "a"), (Payment, "b"), (Promotion, "c"), (Goodwill, "d"), (Promotion, "e")] {
+    for (kind, source) in [
+        (Payment, "a"),
+        (Payment, "b"),
+        (Promotion, "c"),
+        (Goodwill, "d"),
+        (Promotion, "e"),
+    ] {
         lots.push(world.grant(tenant, kind, 100, source).await.unwrap().lot.unwrap());
     }
     for (lot, expires) in [(lots[3], 2_000_i64), (lots[4], 1_000)] {
         let sql = "UPDATE lot SET expires_at_ms = $2 WHERE id = $1";
-        world.change(sql, vec![lot.as_uuid().into(), expires.into()]).await.unwrap();
+        world
+            .change(sql, vec![lot.as_uuid().into(), expires.into()])
+            .await
+            .unwrap();
     }
     let order = [lots[4], lots[3], lots[2], lots[0], lots[1]];
     let mut spent = 0;
@@ -96,7 +126,11 @@ async fn lots_are_spent_promotional_first_then_soonest_then_oldest(world: &World
         let found = reading::operator_lots(world.database.readers(), tenant).await.unwrap();
         for (place, lot) in (0_i64..).zip(order) {
             let left = found.iter().find(|view| view.id == lot).unwrap().remaining;
-            assert_eq!(left, Amount::from_nanos((100 * (place + 1) - spent).clamp(0, 100)), "{place} after {spent}");
+            assert_eq!(
+                left,
+                Amount::from_nanos((100 * (place + 1) - spent).clamp(0, 100)),
+                "{place} after {spent}"
+            );
         }
     }
 }
@@ -125,9 +159,15 @@ async fn history_cannot_be_changed(world: &World) {
         let count = format!("SELECT COUNT(*) FROM {table}");
         let before = world.number(&count).await;
         assert!(before > 0, "{table}");
-        for sql in [format!("UPDATE {table} SET {column} = 'x'"), format!("DELETE FROM {table}")] {
+        for sql in [
+            format!("UPDATE {table} SET {column} = 'x'"),
+            format!("DELETE FROM {table}"),
+        ] {
             let error = world.change(&sql, vec![]).await.unwrap_err();
-            assert!(std::error::Error::source(&error).is_some_and(|why| why.to_string().contains("insert-only")), "{sql}: {error}");
+            assert!(
+                std::error::Error::source(&error).is_some_and(|why| why.to_string().contains("insert-only")),
+                "{sql}: {error}"
+            );
         }
         assert_eq!(world.number(&count).await, before);
     }

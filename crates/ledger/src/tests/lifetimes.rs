@@ -39,7 +39,12 @@ async fn a_caller_that_leaves_after_the_commit_gets_its_credit_back(world: &Worl
     drop(asked);
     ledger.drain().await;
     assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE reason = 'client_gone_before_head'").await, 1);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE reason = 'client_gone_before_head'")
+            .await,
+        1
+    );
 }
 
 async fn a_dropped_hold_is_voided(world: &World) {
@@ -55,7 +60,12 @@ async fn a_dropped_hold_is_voided(world: &World) {
     assert!(task.await.unwrap_err().is_panic());
     ledger.drain().await;
     assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE reason = 'internal_error'").await, 1);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE reason = 'internal_error'")
+            .await,
+        1
+    );
 }
 
 async fn a_full_queue_refuses_holds_and_never_ends(world: &World) {
@@ -66,13 +76,21 @@ async fn a_full_queue_refuses_holds_and_never_ends(world: &World) {
         holds.push(ledger.hold(hold_request(tenant, 100)).await.unwrap());
     }
     // one place is left, and a hold needs two: its own and its end's
-    assert!(matches!(ledger.hold(hold_request(tenant, 100)).await, Err(LedgerError::Overloaded)));
+    assert!(matches!(
+        ledger.hold(hold_request(tenant, 100)).await,
+        Err(LedgerError::Overloaded)
+    ));
     assert_eq!(ledger.queue_depth(), 9);
     for hold in holds {
         hold.settle(&charge_of(100), "acme".to_owned(), completed());
     }
     ledger.drain().await;
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'settled'").await, 9);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'settled'")
+            .await,
+        9
+    );
     assert_eq!(world.balance(tenant).await, (99_100, 0, 0));
     drop(ledger.hold(hold_request(tenant, 100)).await.unwrap());
     ledger.drain().await;
@@ -84,7 +102,10 @@ async fn a_drain_waits_for_open_holds(world: &World) {
     let mut drain = Box::pin(ledger.drain());
     assert!(poll!(&mut drain).is_pending());
     // whoever drains takes nothing new
-    assert!(matches!(ledger.hold(hold_request(tenant, 1)).await, Err(LedgerError::Overloaded)));
+    assert!(matches!(
+        ledger.hold(hold_request(tenant, 1)).await,
+        Err(LedgerError::Overloaded)
+    ));
     hold.settle(&charge_of(1), "acme".to_owned(), completed());
     drain.await;
     assert_eq!(world.balance(tenant).await, (999, 0, 0));

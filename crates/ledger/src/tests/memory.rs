@@ -18,7 +18,9 @@ fn the_view_remembers_and_stays_bounded() {
     for n in 0..20_000 {
         view.set(in_one_shard(n), Amount::ZERO);
     }
-    let known = (0..20_000).filter(|n| view.available(in_one_shard(*n)).is_some()).count();
+    let known = (0..20_000)
+        .filter(|n| view.available(in_one_shard(*n)).is_some())
+        .count();
     assert!((1..=100_000 / 16).contains(&known), "{known}");
     assert!(view.available(in_one_shard(19_999)).is_some());
 }

@@ -17,12 +17,33 @@ use crate::{
 
 #[derive(Debug, Clone)]
 enum Step {
-    Grant { tenant: u128, amount: i64, promo: bool, expires: Option<i64> },
+    Grant {
+        tenant: u128,
+        amount: i64,
+        promo: bool,
+        expires: Option<i64>,
+    },
     /// `limit` makes it a hold under a budget.
-    Hold { tenant: u128, request: u128, amount: i64, limit: Option<i64> },
-    Settle { tenant: u128, request: u128, charge: u64, unbilled: i64 },
-    Void { tenant: u128, request: u128 },
-    Debt { tenant: u128, owed: bool },
+    Hold {
+        tenant: u128,
+        request: u128,
+        amount: i64,
+        limit: Option<i64>,
+    },
+    Settle {
+        tenant: u128,
+        request: u128,
+        charge: u64,
+        unbilled: i64,
+    },
+    Void {
+        tenant: u128,
+        request: u128,
+    },
+    Debt {
+        tenant: u128,
+        owed: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,7 +72,10 @@ fn tenant_id(tenant: u128) -> TenantId {
 }
 
 fn budget_key(tenant: u128) -> BudgetKey {
-    BudgetKey { scope: Uuid::from_u128(tenant), period_start: UnixMs(0) }
+    BudgetKey {
+        scope: Uuid::from_u128(tenant),
+        period_start: UnixMs(0),
+    }
 }
 
 /// One tenant as a child would keep it: a purse, what is promised, and what was spent.
@@ -73,7 +97,11 @@ impl Purse {
     }
 
     fn held_in_budget(&self) -> i64 {
-        self.open.values().filter(|(_, budget)| *budget).map(|(amount, _)| amount).sum()
+        self.open
+            .values()
+            .filter(|(_, budget)| *budget)
+            .map(|(amount, _)| amount)
+            .sum()
     }
 
     fn available(&self) -> i64 {
@@ -89,7 +117,7 @@ impl Purse {
         if self.is_known(request) {
             return None;
         }
-        let room = limit.is_none_or(|limit| self.used + self.held_in_budget() + amount <= limit);
+        let room = amount == 0 || limit.is_none_or(|limit| self.used + self.held_in_budget() + amount <= limit);
         let fits = self.debt == 0 && self.available() >= amount && room;
         if fits {
             self.open.insert(request, (amount, limit.is_some()));
@@ -124,7 +152,11 @@ struct Play {
     granted: u128,
 }
 
-const BATCH: BatchName = BatchName { node: Uuid::nil(), boot: Uuid::nil(), number: 1 };
+const BATCH: BatchName = BatchName {
+    node: Uuid::nil(),
+    boot: Uuid::nil(),
+    number: 1,
+};
 
 impl Play {
     fn new() -> Self {
@@ -132,7 +164,11 @@ impl Play {
         for tenant in 1..=2 {
             book.balances.insert(tenant_id(tenant), Balance::default());
         }
-        Self { book, purses: BTreeMap::from([(1, Purse::default()), (2, Purse::default())]), granted: 0 }
+        Self {
+            book,
+            purses: BTreeMap::from([(1, Purse::default()), (2, Purse::default())]),
+            granted: 0,
+        }
     }
 
     fn purse(&mut self, tenant: u128) -> &mut Purse {
@@ -141,11 +177,31 @@ impl Play {
 
     fn take(&mut self, step: &Step) {
         match *step {
-            Step::Grant { tenant, amount, promo, expires } => self.grant(tenant, amount, promo, expires),
-            Step::Hold { tenant, request, amount, limit } => self.hold(tenant, request, amount, limit),
-            Step::Settle { tenant, request, charge, unbilled } => {
+            Step::Grant {
+                tenant,
+                amount,
+                promo,
+                expires,
+            } => self.grant(tenant, amount, promo, expires),
+            Step::Hold {
+                tenant,
+                request,
+                amount,
+                limit,
+            } => self.hold(tenant, request, amount, limit),
+            Step::Settle {
+                tenant,
+                request,
+                charge,
+                unbilled,
+            } => {
                 let charge_row = super::world::charge_of(charge);
-                self.end(tenant, request, End::Settle(Settled::new(&charge_row, "acme".to_owned())), unbilled);
+                self.end(
+                    tenant,
+                    request,
+                    End::Settle(Settled::new(&charge_row, "acme".to_owned())),
+                    unbilled,
+                );
                 self.purse(tenant).end(request, i64::try_from(charge).unwrap());
             }
             Step::Void { tenant, request } => {
@@ -163,7 +219,9 @@ impl Play {
     fn grant(&mut self, tenant: u128, amount: i64, promo: bool, expires: Option<i64>) {
         self.granted += 1;
         let id = self.granted;
-        self.purse(tenant).lots.insert((!promo, expires.unwrap_or(i64::MAX), id), amount);
+        self.purse(tenant)
+            .lots
+            .insert((!promo, expires.unwrap_or(i64::MAX), id), amount);
         let balance = self.book.balances.get_mut(&tenant_id(tenant)).unwrap();
         balance.available = balance.available.checked_add(Amount::from_nanos(amount)).unwrap();
         self.book.lots.entry(tenant_id(tenant)).or_default().push(Lot {
@@ -175,7 +233,10 @@ impl Play {
     }
 
     fn hold(&mut self, tenant: u128, request: u128, amount: i64, limit: Option<i64>) {
-        let claim = |limit| BudgetClaim { key: budget_key(tenant), limit: Amount::from_nanos(limit) };
+        let claim = |limit| BudgetClaim {
+            key: budget_key(tenant),
+            limit: Amount::from_nanos(limit),
+        };
         let asked = HoldRequest {
             request: request_id(tenant, request),
             tenant: tenant_id(tenant),
@@ -193,7 +254,9 @@ impl Play {
                 assert_eq!(outcome, HoldOutcome::Held);
                 if let Some(limit) = limit {
                     let budget = self.book.budgets[&budget_key(tenant)];
-                    assert!(budget.used.nanos() + budget.held.nanos() <= limit);
+                    let taken = budget.used.nanos() + budget.held.nanos();
+                    assert!(amount == 0 || taken <= limit);
+                    assert!(taken <= budget.limit.nanos());
                 }
             }
             Some(false) => assert!(matches!(outcome, HoldOutcome::Refused(_)), "{outcome:?}"),
@@ -201,7 +264,10 @@ impl Play {
     }
 
     fn end(&mut self, tenant: u128, request: u128, end: End, unbilled: i64) {
-        let lost = ProviderCost { provider: "slow".to_owned(), amount: Amount::from_nanos(unbilled) };
+        let lost = ProviderCost {
+            provider: "slow".to_owned(),
+            amount: Amount::from_nanos(unbilled),
+        };
         let closing = Closing {
             request: request_id(tenant, request),
             tenant: tenant_id(tenant),
@@ -230,7 +296,10 @@ impl Play {
             assert!(balance.available.nanos() >= 0 && balance.held.nanos() >= 0);
             self.check_lots(*tenant, purse);
             let budget = self.book.budgets.get(&budget_key(*tenant)).copied().unwrap_or_default();
-            assert_eq!((budget.used.nanos(), budget.held.nanos()), (purse.used, purse.held_in_budget()));
+            assert_eq!(
+                (budget.used.nanos(), budget.held.nanos()),
+                (purse.used, purse.held_in_budget())
+            );
             for (request, charged) in &purse.ended {
                 let row = &self.book.charges[&request_id(*tenant, *request)];
                 assert_eq!(row.amount.nanos(), *charged);
@@ -246,7 +315,10 @@ impl Play {
 
     fn check_lots(&self, tenant: u128, purse: &Purse) {
         let lots = self.book.lots.get(&tenant_id(tenant)).cloned().unwrap_or_default();
-        let left: BTreeMap<_, _> = lots.iter().map(|lot| (lot.id.as_uuid().as_u128(), lot.remaining.nanos())).collect();
+        let left: BTreeMap<_, _> = lots
+            .iter()
+            .map(|lot| (lot.id.as_uuid().as_u128(), lot.remaining.nanos()))
+            .collect();
         let expected: BTreeMap<_, _> = purse.lots.iter().map(|((.., id), left)| (*id, *left)).collect();
         assert_eq!(left, expected);
         assert!(left.values().all(|left| *left >= 0));
@@ -258,18 +330,40 @@ impl Play {
         let late = changes.late.iter().map(|transaction| &transaction.posting);
         for posting in changes.usage.values().chain(late).chain([&changes.operator]) {
             let entries = posting.entries().unwrap();
-            assert_eq!(entries.iter().map(|(_, amount)| i128::from(amount.nanos())).sum::<i128>(), 0);
+            assert_eq!(
+                entries
+                    .iter()
+                    .map(|(_, amount)| i128::from(amount.nanos()))
+                    .sum::<i128>(),
+                0
+            );
         }
         for (tenant, purse) in &self.purses {
-            let Some(posting) = changes.usage.get(&tenant_id(*tenant)) else { continue };
+            let Some(posting) = changes.usage.get(&tenant_id(*tenant)) else {
+                continue;
+            };
             let entries = posting.entries().unwrap();
-            let credit: i64 =
-                entries.iter().filter(|(account, _)| account.starts_with("credit_")).map(|(_, a)| a.nanos()).sum();
+            let credit: i64 = entries
+                .iter()
+                .filter(|(account, _)| account.starts_with("credit_"))
+                .map(|(_, a)| a.nanos())
+                .sum();
             assert_eq!(credit, purse.ended.values().sum::<i64>());
             let revenue = Account::RevenueUsage.to_string();
-            let revenue: i64 = entries.iter().filter(|(account, _)| *account == revenue).map(|(_, a)| a.nanos()).sum();
-            let rows = self.book.charges.values().filter(|row| row.tenant == tenant_id(*tenant));
-            assert_eq!(-revenue, rows.map(|row| row.amount.nanos() + row.overrun.nanos()).sum::<i64>());
+            let revenue: i64 = entries
+                .iter()
+                .filter(|(account, _)| *account == revenue)
+                .map(|(_, a)| a.nanos())
+                .sum();
+            let rows = self
+                .book
+                .charges
+                .values()
+                .filter(|row| row.tenant == tenant_id(*tenant));
+            assert_eq!(
+                -revenue,
+                rows.map(|row| row.amount.nanos() + row.overrun.nanos()).sum::<i64>()
+            );
         }
     }
 }

@@ -23,7 +23,11 @@ async fn lookups_never_read_a_whole_table(world: &World) {
          SELECT gen_random_uuid(), gen_random_uuid(), 'paid', 1, 0, 1 FROM generate_series(1, 20000)",
     ];
     for sql in fill {
-        let values = if sql.contains("$1") { vec![tenant.as_uuid().into()] } else { vec![] };
+        let values = if sql.contains("$1") {
+            vec![tenant.as_uuid().into()]
+        } else {
+            vec![]
+        };
         world.change(sql, values).await.unwrap();
     }
     for analysed in [false, true] {
@@ -38,7 +42,10 @@ async fn lookups_never_read_a_whole_table(world: &World) {
                 let plan = tx.query_rows(explain, &rows).await.unwrap();
                 let lines: Vec<String> = plan.iter().map(|row| row.try_get_by_index(0).unwrap()).collect();
                 let plan = lines.join("\n");
-                assert!(!plan.contains("Seq Scan"), "{items} items, analysed: {analysed}\n{sql}\n{plan}");
+                assert!(
+                    !plan.contains("Seq Scan"),
+                    "{items} items, analysed: {analysed}\n{sql}\n{plan}"
+                );
                 assert!(plan.contains("Index"), "{plan}");
                 tx.rollback().await.unwrap();
             }

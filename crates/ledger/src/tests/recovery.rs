@@ -32,7 +32,12 @@ async fn holds_of_an_earlier_boot_are_voided(world: &World) {
     writer.abort();
     let (next_boot, _, _writer) = world.ledger_of(node, 4_000).await;
     assert_eq!(world.balance(tenant).await, (99_970, 30, 0));
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'relay_crashed'").await, 7);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'relay_crashed'")
+            .await,
+        7
+    );
     assert_eq!(world.posted("operator_loss:unbilled").await, 700);
     assert_eq!(world.posted("provider_payable:acme").await, -700);
     others.settle(&charge_of(30), "acme".to_owned(), completed());
@@ -64,9 +69,15 @@ async fn old_holds_are_voided_by_anybody(world: &World) {
 async fn a_late_end_books_its_cost_once_and_charges_nobody(world: &World) {
     let (mut batches, tenant) = (world.batches().await, world.tenant(1_000).await);
     let request = hold_request(tenant, 400);
-    batches.send(vec![Item::Hold(request.clone()), void_item(&request)]).await;
+    batches
+        .send(vec![Item::Hold(request.clone()), void_item(&request)])
+        .await;
     for _ in 0..3 {
-        let ends = vec![settle_item(&request, 350), settle_item(&request, 350), void_item(&request)];
+        let ends = vec![
+            settle_item(&request, 350),
+            settle_item(&request, 350),
+            void_item(&request),
+        ];
         let committed = batches.send(ends).await;
         assert_eq!(committed.outcomes, vec![ItemOutcome::Closed; 3]);
         assert!(committed.orphans.is_empty());
@@ -77,7 +88,10 @@ async fn a_late_end_books_its_cost_once_and_charges_nobody(world: &World) {
     assert_eq!(world.number("SELECT COUNT(*) FROM charge").await, 1);
     // an end without any hold is written once, charges nobody, and is told
     let stray = hold_request(tenant, 400);
-    assert_eq!(batches.send(vec![settle_item(&stray, 20)]).await.orphans, vec![stray.request]);
+    assert_eq!(
+        batches.send(vec![settle_item(&stray, 20)]).await.orphans,
+        vec![stray.request]
+    );
     assert!(batches.send(vec![settle_item(&stray, 20)]).await.orphans.is_empty());
     assert_eq!(world.posted("operator_loss:late").await, 370);
     assert_eq!(world.balance(tenant).await, (1_000, 0, 0));

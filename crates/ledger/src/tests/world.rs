@@ -75,11 +75,17 @@ impl World {
         let server = std::env::var("TRUERELAY_TEST_POSTGRES_URL").ok()?;
         let name = format!("ledger_{}", Uuid::new_v4().simple());
         let admin = sea_orm::Database::connect(&server).await.unwrap();
-        admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        admin
+            .execute_unprepared(&format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap();
         admin.close().await.unwrap();
         let (base, _) = server.rsplit_once('/').unwrap();
         let url = SecretText::new(format!("{base}/{name}"));
-        let settings = DatabaseSettings::Postgres { url, max_connections: 4 };
+        let settings = DatabaseSettings::Postgres {
+            url,
+            max_connections: 4,
+        };
         Some(Self::open(settings, None, Some((server, name))).await)
     }
 
@@ -90,7 +96,12 @@ impl World {
     ) -> Self {
         let database = Database::open(&settings).await.unwrap();
         store::apply_migrations(&database).await.unwrap();
-        Self { database, rider: Arc::default(), folder, server }
+        Self {
+            database,
+            rider: Arc::default(),
+            folder,
+            server,
+        }
     }
 
     /// The books must be in order at the end of every test.
@@ -123,11 +134,18 @@ impl World {
         node: NodeId,
         queue_capacity: u32,
     ) -> (Ledger, NodeIdentity, tokio::task::JoinHandle<WriterEnd>) {
-        let identity = NodeIdentity { id: node, boot: Uuid::now_v7() };
-        let settings = LedgerSettings { queue_capacity, max_request_time: MAX_REQUEST_TIME };
+        let identity = NodeIdentity {
+            id: node,
+            boot: Uuid::now_v7(),
+        };
+        let settings = LedgerSettings {
+            queue_capacity,
+            max_request_time: MAX_REQUEST_TIME,
+        };
         let rider = Arc::clone(&self.rider) as Arc<dyn BatchRider>;
-        let (ledger, writer) =
-            Ledger::start(self.database.clone(), rider, identity, settings, &Handle::current()).await.unwrap();
+        let (ledger, writer) = Ledger::start(self.database.clone(), rider, identity, settings, &Handle::current())
+            .await
+            .unwrap();
         (ledger, identity, writer)
     }
 
@@ -151,14 +169,22 @@ impl World {
         source: &str,
     ) -> Result<Granted, crate::LedgerError> {
         let tx = self.database.begin().await.unwrap();
-        let grant = Grant { tenant, amount: Amount::from_nanos(amount), kind, source: source.to_owned() };
+        let grant = Grant {
+            tenant,
+            amount: Amount::from_nanos(amount),
+            kind,
+            source: source.to_owned(),
+        };
         let granted = movements::grant(&tx, &Actor::system("test"), &grant).await?;
         tx.commit().await.unwrap();
         Ok(granted)
     }
 
     pub async fn balance(&self, tenant: TenantId) -> (i64, i64, i64) {
-        let balance: Balance = reading::balance(self.database.readers(), tenant).await.unwrap().unwrap();
+        let balance: Balance = reading::balance(self.database.readers(), tenant)
+            .await
+            .unwrap()
+            .unwrap();
         (balance.available.nanos(), balance.held.nanos(), balance.debt.nanos())
     }
 
@@ -178,7 +204,10 @@ impl World {
     }
 
     pub async fn posted(&self, account: &str) -> i64 {
-        self.number(&format!("SELECT COALESCE(SUM(amount), 0) FROM entry WHERE account = '{account}'")).await
+        self.number(&format!(
+            "SELECT COALESCE(SUM(amount), 0) FROM entry WHERE account = '{account}'"
+        ))
+        .await
     }
 
     pub async fn change(&self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
@@ -217,7 +246,11 @@ pub fn charge_of(nanos: u64) -> Charge {
 }
 
 pub fn ending(reason: Reason) -> Ending {
-    Ending { reason, unbilled: Vec::new(), record: None }
+    Ending {
+        reason,
+        unbilled: Vec::new(),
+        record: None,
+    }
 }
 
 pub fn completed() -> Ending {
@@ -263,7 +296,15 @@ pub fn void_item(of: &HoldRequest) -> Item {
 }
 
 fn closing(of: &HoldRequest, reason: Reason, end: End) -> Closing {
-    Closing { request: of.request, tenant: of.tenant, key: of.key, reason, end, unbilled: Vec::new(), record: None }
+    Closing {
+        request: of.request,
+        tenant: of.tenant,
+        key: of.key,
+        reason,
+        end,
+        unbilled: Vec::new(),
+        record: None,
+    }
 }
 
 /// Batches of one boot, sent to the store without a writer.
@@ -274,10 +315,19 @@ pub struct Batches {
 
 impl World {
     pub async fn batches(&self) -> Batches {
-        let name = BatchName { node: Uuid::now_v7(), boot: Uuid::now_v7(), number: 0 };
+        let name = BatchName {
+            node: Uuid::now_v7(),
+            boot: Uuid::now_v7(),
+            number: 0,
+        };
         let sql = "INSERT INTO node (id, boot, batch_no, last_commit_at_ms) VALUES ($1, $2, 0, 0)";
-        self.change(sql, vec![name.node.into(), name.boot.into()]).await.unwrap();
-        Batches { store: self.store(), name }
+        self.change(sql, vec![name.node.into(), name.boot.into()])
+            .await
+            .unwrap();
+        Batches {
+            store: self.store(),
+            name,
+        }
     }
 }
 

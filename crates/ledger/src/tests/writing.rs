@@ -37,13 +37,25 @@ async fn a_settle_below_at_and_above_the_hold(world: &World) {
 async fn voids_give_everything_back(world: &World) {
     let (ledger, tenant) = (world.ledger().await, world.tenant(5_000).await);
     let hold = ledger.hold(hold_request(tenant, 5_000)).await.unwrap();
-    let lost = ProviderCost { provider: "slow".to_owned(), amount: domain::Amount::from_nanos(70) };
-    hold.void(Ending { reason: Reason::UpstreamNoOutput, unbilled: vec![lost], record: None });
+    let lost = ProviderCost {
+        provider: "slow".to_owned(),
+        amount: domain::Amount::from_nanos(70),
+    };
+    hold.void(Ending {
+        reason: Reason::UpstreamNoOutput,
+        unbilled: vec![lost],
+        record: None,
+    });
     ledger.drain().await;
     assert_eq!(world.balance(tenant).await, (5_000, 0, 0));
     assert_eq!(world.posted("operator_loss:unbilled").await, 70);
     assert_eq!(world.posted("provider_payable:slow").await, -70);
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'voided' AND amount = 0").await, 1);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'voided' AND amount = 0")
+            .await,
+        1
+    );
     assert_eq!(world.number("SELECT COUNT(*) FROM hold").await, 0);
 }
 
@@ -56,9 +68,17 @@ async fn refusals_write_a_zero_charge(world: &World) {
     assert_eq!(available.nanos(), 999);
     let stranger = hold_request(domain::TenantId::generate(), 1);
     assert!(matches!(ledger.hold(stranger).await, Err(LedgerError::Refused(_))));
-    assert!(matches!(ledger.hold(hold_request(tenant, -1)).await, Err(LedgerError::InvalidAmount(_))));
+    assert!(matches!(
+        ledger.hold(hold_request(tenant, -1)).await,
+        Err(LedgerError::InvalidAmount(_))
+    ));
     assert_eq!(world.balance(tenant).await, (999, 0, 0));
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'refused' AND amount = 0").await, 2);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'refused' AND amount = 0")
+            .await,
+        2
+    );
 }
 
 async fn many_ends_share_a_commit(world: &World) {
@@ -66,7 +86,11 @@ async fn many_ends_share_a_commit(world: &World) {
     let tenant = world.tenant(1_000_000).await;
     let holds = join_all((0..300).map(|_| ledger.hold(hold_request(tenant, 1_000)))).await;
     let batch_no = "SELECT batch_no FROM node WHERE id = $1";
-    let read = async || -> i64 { world.rows(batch_no, vec![node.id.as_uuid().into()]).await[0].try_get("", "batch_no").unwrap() };
+    let read = async || -> i64 {
+        world.rows(batch_no, vec![node.id.as_uuid().into()]).await[0]
+            .try_get("", "batch_no")
+            .unwrap()
+    };
     let before = read().await;
     for hold in holds {
         hold.unwrap().settle(&charge_of(10), "acme".to_owned(), completed());
@@ -75,8 +99,16 @@ async fn many_ends_share_a_commit(world: &World) {
     let batches = read().await - before;
     assert!((1..100).contains(&batches), "300 ends took {batches} commits");
     let transactions = world.number("SELECT COUNT(*) FROM tx WHERE kind = 'usage'").await;
-    assert!(transactions <= batches, "{transactions} usage transactions in {batches} batches");
-    assert_eq!(world.number("SELECT COUNT(*) FROM charge WHERE state = 'settled'").await, 300);
+    assert!(
+        transactions <= batches,
+        "{transactions} usage transactions in {batches} batches"
+    );
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM charge WHERE state = 'settled'")
+            .await,
+        300
+    );
     assert_eq!(world.balance(tenant).await, (1_000_000 - 3_000, 0, 0));
 }
 
@@ -98,7 +130,11 @@ async fn hold_by_many(world: &World, nodes: &[crate::Ledger]) {
     }))
     .await;
     let (held, refused): (Vec<_>, Vec<_>) = holds.into_iter().map(Result::unwrap).partition(Result::is_ok);
-    assert!(refused.iter().all(|result| matches!(result, Err(LedgerError::Refused(_)))));
+    assert!(
+        refused
+            .iter()
+            .all(|result| matches!(result, Err(LedgerError::Refused(_))))
+    );
     assert_eq!((held.len(), refused.len()), (1, 199));
     assert_eq!(world.balance(tenant).await, (0, 1_000, 0));
     world.assert_clean().await;
@@ -113,7 +149,10 @@ async fn a_request_is_held_once(world: &World) {
     let (ledger, tenant) = (world.ledger().await, world.tenant(5_000).await);
     let request = hold_request(tenant, 1_000);
     let hold = ledger.hold(request.clone()).await.unwrap();
-    assert!(matches!(ledger.hold(request.clone()).await, Err(LedgerError::Duplicate)));
+    assert!(matches!(
+        ledger.hold(request.clone()).await,
+        Err(LedgerError::Duplicate)
+    ));
     hold.settle(&charge_of(5), "acme".to_owned(), completed());
     ledger.drain().await;
     assert!(matches!(ledger.hold(request).await, Err(LedgerError::Duplicate)));

@@ -43,6 +43,13 @@ async fn serve(
     let pass = relay.parts.gate.enter().ok_or(RelayError::Draining)?;
     let caller = authenticate(&relay.parts, request.headers()).await?;
     let body = read_body(payload, request.headers(), &relay.parts.settings).await?;
-    let incoming = Incoming { id, caller, dialect, headers: request.headers(), body, pass };
+    let incoming = Incoming {
+        id,
+        caller,
+        dialect,
+        headers: request.headers(),
+        body,
+        pass,
+    };
     pipeline::relay(relay, incoming).await
 }

@@ -6,7 +6,9 @@ use domain::{Amount, RequestId, clock::UnixMs};
 use ledger::{BudgetKey, reading};
 use serde::Serialize;
 
-use crate::{caller::authenticate, error::RelayError, handlers::models::dialect_of, parts::Relay, reply::error_response};
+use crate::{
+    caller::authenticate, error::RelayError, handlers::models::dialect_of, parts::Relay, reply::error_response,
+};
 
 #[derive(Serialize)]
 struct KeyAnswer {
@@ -64,8 +66,14 @@ async fn describe(relay: &Relay, caller: &Caller) -> Result<KeyAnswer, RelayErro
         None => None,
         Some(budget) => {
             let start = period_start(budget.period, relay.parts.ledger.clock().now());
-            let key = BudgetKey { scope: caller.key.as_uuid(), period_start: start };
-            let state = reading::budget(connection, key).await.map_err(unreadable)?.unwrap_or_default();
+            let key = BudgetKey {
+                scope: caller.key.as_uuid(),
+                period_start: start,
+            };
+            let state = reading::budget(connection, key)
+                .await
+                .map_err(unreadable)?
+                .unwrap_or_default();
             Some(BudgetAnswer {
                 limit_usd: budget.limit,
                 used_usd: state.used,

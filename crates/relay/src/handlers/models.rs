@@ -9,12 +9,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use catalog::{ModelEntry, Snapshot};
-use domain::{
-    RequestId,
-    clock::UnixMs,
-    pricing::FrozenPrice,
-    request::Dialect,
-};
+use domain::{RequestId, clock::UnixMs, pricing::FrozenPrice, request::Dialect};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,7 +17,11 @@ use crate::{caller::authenticate, error::RelayError, parts::Relay, reply::error_
 
 /// Anthropic's SDKs say which version of the API they speak; nobody else sends this header.
 pub fn dialect_of(headers: &HeaderMap) -> Dialect {
-    if headers.contains_key("anthropic-version") { Dialect::AnthropicMessages } else { Dialect::OpenaiChat }
+    if headers.contains_key("anthropic-version") {
+        Dialect::AnthropicMessages
+    } else {
+        Dialect::OpenaiChat
+    }
 }
 
 /// One way to buy a model.
@@ -98,19 +97,18 @@ fn list(dialect: Dialect, models: Vec<Value>) -> Value {
 }
 
 /// The model as its dialect shows it, with what it costs; `None` when nobody sells it now.
-fn describe(
-    snapshot: &Snapshot,
-    model: &ModelEntry,
-    caller: &Caller,
-    now: UnixMs,
-    dialect: Dialect,
-) -> Option<Value> {
+fn describe(snapshot: &Snapshot, model: &ModelEntry, caller: &Caller, now: UnixMs, dialect: Dialect) -> Option<Value> {
     let offers: Vec<OfferPrice> = model
         .offers
         .iter()
         .filter_map(|offer| {
             let price = snapshot.price_in_force(offer, &caller.tier, now)?;
-            Some(offer_price(&offer.provider.slug, &offer.pool.name, offer.format, &price))
+            Some(offer_price(
+                &offer.provider.slug,
+                &offer.pool.name,
+                offer.format,
+                &price,
+            ))
         })
         .collect();
     if offers.is_empty() {

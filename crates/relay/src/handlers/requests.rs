@@ -13,7 +13,9 @@ use domain::{
 use ledger::reading::{self, ClosedCharge};
 use serde::Serialize;
 
-use crate::{caller::authenticate, error::RelayError, handlers::models::dialect_of, parts::Relay, reply::error_response};
+use crate::{
+    caller::authenticate, error::RelayError, handlers::models::dialect_of, parts::Relay, reply::error_response,
+};
 
 #[derive(Serialize)]
 struct RequestAnswer {

@@ -1,0 +1,134 @@
+//! Lots and transactions, as an operator sees them.
+
+use domain::{Amount, TenantId, clock::UnixMs};
+use sea_orm::{DatabaseConnection, QueryResult};
+use serde::Serialize;
+use store::StoreError;
+use uuid::Uuid;
+
+use super::{amount, rows};
+use crate::chart::LotKind;
+
+/// A lot as an operator sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct LotView {
+    /// The lot.
+    pub id: domain::LotId,
+    /// Paid or promotional.
+    pub kind: LotKind,
+    /// What was granted.
+    pub granted: Amount,
+    /// What is left.
+    pub remaining: Amount,
+    /// When it was granted.
+    pub created_at: UnixMs,
+}
+
+/// One entry of a transaction. Debits are positive, credits negative.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EntryView {
+    /// The account, as `kind:subject`.
+    pub account: String,
+    /// The signed amount.
+    pub amount: Amount,
+}
+
+/// A transaction with its entries.
+#[derive(Debug, Clone, Serialize)]
+pub struct TransactionView {
+    /// Counts up; also the paging cursor.
+    pub seq: i64,
+    /// Derived from what caused it.
+    pub id: Uuid,
+    /// `usage`, `operator_cost`, `grant`, ...
+    pub kind: String,
+    /// The tenant whose credit moved, if one.
+    pub tenant: Option<TenantId>,
+    /// What caused it.
+    pub reference: String,
+    /// Who caused it.
+    pub actor: String,
+    /// When.
+    pub at: UnixMs,
+    /// The entries; they sum to zero.
+    pub entries: Vec<EntryView>,
+}
+
+/// A tenant's lots, oldest first.
+///
+/// # Errors
+/// What the database says.
+pub async fn operator_lots(connection: &DatabaseConnection, tenant: TenantId) -> Result<Vec<LotView>, StoreError> {
+    let sql = "SELECT id, kind, granted, remaining, created_at_ms FROM lot WHERE tenant_id = $1 ORDER BY id LIMIT 1000";
+    let found = rows(connection, sql, vec![tenant.as_uuid().into()]).await?;
+    found
+        .iter()
+        .map(|row| {
+            let kind: String = row.try_get("", "kind")?;
+            Ok(LotView {
+                id: domain::LotId::from_uuid(row.try_get("", "id")?),
+                kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
+                granted: amount(row, "granted")?,
+                remaining: amount(row, "remaining")?,
+                created_at: UnixMs(row.try_get("", "created_at_ms")?),
+            })
+        })
+        .collect()
+}
+
+/// A page of transactions, newest first, older than `before_seq` when given; of one tenant when given.
+///
+/// # Errors
+/// What the database says.
+pub async fn operator_transactions(
+    connection: &DatabaseConnection,
+    tenant: Option<TenantId>,
+    before_seq: Option<i64>,
+    limit: u32,
+) -> Result<Vec<TransactionView>, StoreError> {
+    let before = before_seq.unwrap_or(i64::MAX);
+    let found = match tenant {
+        Some(tenant) => {
+            let sql = "SELECT seq, id, kind, tenant_id, reference, actor, at_ms FROM tx \
+                       WHERE tenant_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3";
+            let values = vec![tenant.as_uuid().into(), before.into(), i64::from(limit).into()];
+            rows(connection, sql, values).await?
+        }
+        None => {
+            let sql = "SELECT seq, id, kind, tenant_id, reference, actor, at_ms FROM tx \
+                       WHERE seq < $1 ORDER BY seq DESC LIMIT $2";
+            rows(connection, sql, vec![before.into(), i64::from(limit).into()]).await?
+        }
+    };
+    let mut transactions = Vec::with_capacity(found.len());
+    for row in &found {
+        transactions.push(read_transaction(connection, row).await?);
+    }
+    Ok(transactions)
+}
+
+async fn read_transaction(connection: &DatabaseConnection, row: &QueryResult) -> Result<TransactionView, StoreError> {
+    let id: Uuid = row.try_get("", "id")?;
+    let tenant: Option<Uuid> = row.try_get("", "tenant_id")?;
+    let sql = "SELECT account, amount FROM entry WHERE tx_id = $1 ORDER BY line";
+    let entries = rows(connection, sql, vec![id.into()]).await?;
+    let entries = entries
+        .iter()
+        .map(|entry| {
+            Ok(EntryView {
+                account: entry.try_get("", "account")?,
+                amount: amount(entry, "amount")?,
+            })
+        })
+        .collect::<Result<_, StoreError>>()?;
+    Ok(TransactionView {
+        seq: row.try_get("", "seq")?,
+        id,
+        kind: row.try_get("", "kind")?,
+        tenant: tenant.map(TenantId::from_uuid),
+        reference: row.try_get("", "reference")?,
+        actor: row.try_get("", "actor")?,
+        at: UnixMs(row.try_get("", "at_ms")?),
+        entries,
+    })
+}
