@@ -3,6 +3,9 @@
 use serde_json::{Value, json};
 use support::{TestApp, anthropic_body, openai_body};
 
+/// Headers, the expected status, the expected code.
+type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'a str);
+
 async fn assert_nothing_was_sent(app: &TestApp) {
     assert_eq!(app.simulator.counts().requests, 0, "nothing reached the provider");
     assert_eq!(app.number("SELECT COUNT(*) FROM charge").await, 0, "nothing was held");
@@ -17,7 +20,7 @@ async fn a_request_needs_exactly_one_valid_key() {
     let bearer = format!("Bearer {key}");
     let mistyped = format!("Bearer {}x", &key[..key.len() - 1]);
     let unknown = "Bearer sk-tr-00000000000000000000000000000000000000";
-    let cases: [(&[(&str, &str)], u16, &str); 6] = [
+    let cases: [Case<'_>; 6] = [
         (&[], 401, "missing_api_key"),
         (&[("authorization", &mistyped)], 401, "invalid_api_key"),
         (&[("authorization", unknown)], 401, "invalid_api_key"),

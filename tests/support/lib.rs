@@ -14,7 +14,7 @@ mod chat;
 mod process;
 mod recording;
 
-pub use admin::{Admin, KeyOptions, Seeded};
+pub use admin::{ANTHROPIC_MODEL, Admin, KeyOptions, OPENAI_MODEL, Seeded};
 pub use app::{TestApp, TestAppOptions};
 pub use backend::Backend;
 pub use canary::{COMPLETION_CANARY, PROMPT_CANARY};

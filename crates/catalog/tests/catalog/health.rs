@@ -1,3 +1,5 @@
+//! Which credential is next, and which rests.
+
 use catalog::{Fault, UpdateCredential};
 use domain::secret::SecretText;
 

@@ -1,3 +1,5 @@
+//! Providers, pools, credentials, models and offers: what may be written, and what is refused.
+
 use catalog::{
     CatalogError, NewOffer, NewProvider, OfferFilter, UpdateCredential, UpdateModel, UpdateOffer, UpdatePool,
     UpdateProvider,

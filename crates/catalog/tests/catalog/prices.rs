@@ -1,3 +1,5 @@
+//! The price book: versions are only added, and the price at any time can be told.
+
 use catalog::{CatalogError, MIN_LEAD_MS, NewOffer, PriceChange, PriceKind, PriceVersionView, publish};
 use domain::{OfferId, PoolId, clock::UnixMs};
 use store::Tx;

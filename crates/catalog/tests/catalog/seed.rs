@@ -1,3 +1,5 @@
+//! The seed: every model and price parses, and seeding again changes nothing.
+
 use std::collections::HashSet;
 
 use catalog::{CatalogError, ModelView, NewOffer, UpdateModel, seed_models, seed_offers};

@@ -1,3 +1,5 @@
+//! The snapshot that the request path reads, prices around a change included.
+
 use catalog::{NewOffer, PriceChange, UpdateCredential, UpdateModel, UpdateOffer, UpdatePool, UpdateProvider};
 use domain::{clock::UnixMs, pricing::Candidates};
 use store::changes::{Topic, read_versions};
