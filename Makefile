@@ -1,11 +1,15 @@
 # Each target is one or two plain commands; `make` alone lists them.
 .PHONY: help demo test check fmt
 
+# one build of the whole workspace serves every target: building one package alone would choose other features
+BINARY := $${CARGO_TARGET_DIR:-target}/debug/truerelay
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: ## start the relay with a simulated provider and print a first request
-	cargo run --locked --package server -- demo
+	cargo build --workspace --bins --locked
+	@exec $(BINARY) demo
 
 test: ## run every test; starts and stops what it needs
 	tests/run
@@ -15,7 +19,8 @@ check: ## formatting, lints, documentation, house rules, dependencies, API docum
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	cargo test --workspace --test tidy --locked
-	cargo run --locked --package server -- openapi --check
+	cargo build --workspace --bins --locked
+	$(BINARY) openapi --check
 
 fmt: ## format the code
 	cargo fmt --all

@@ -4,6 +4,7 @@
 //! the writer ([`Ledger`]); grants run in their caller's transaction ([`movements`]). What money means is in
 //! [`rules`], free of IO. It knows nothing of HTTP, models or prices.
 
+mod admission;
 pub mod batch;
 mod charge_rows;
 pub mod chart;
@@ -23,13 +24,13 @@ mod sql_store;
 #[cfg(test)]
 mod tests;
 pub mod verify;
-mod view;
 mod writer;
 
+pub use admission::Pace;
 pub use clock::LedgerClock;
 pub use error::LedgerError;
 pub use hold::{Ending, Hold};
 pub use items::{BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal};
-pub use service::{Ledger, LedgerSettings, NodeIdentity};
+pub use service::{Ledger, LedgerSettings, NodeIdentity, Reservation};
 pub use sql_store::BatchRider;
 pub use writer::WriterEnd;

@@ -4,17 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{Amount, NodeId, TenantId};
 use store::{Database, StoreError};
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
 
 use crate::{
-    BatchRider, HoldRequest, LedgerClock, LedgerError,
+    BatchRider, HoldRequest, LedgerClock, LedgerError, Refusal,
+    admission::{AdmissionView, Admitted, Pace},
     health::Health,
     hold::Hold,
     queue::Queue,
     reading, recovery,
     sql_store::SqlBatchStore,
-    view::BalanceView,
     writer::{Writer, WriterEnd, before_first_batch},
 };
 
@@ -44,7 +44,7 @@ const GRACE: Duration = Duration::from_secs(60);
 pub struct Ledger {
     database: Database,
     queue: Queue,
-    view: Arc<BalanceView>,
+    view: Arc<AdmissionView>,
     clock: Arc<LedgerClock>,
     health: Arc<Health>,
     settings: LedgerSettings,
@@ -65,7 +65,7 @@ impl Ledger {
     ) -> Result<(Self, JoinHandle<WriterEnd>), LedgerError> {
         register_boot(&database, &node).await?;
         let (queue, received) = Queue::new(settings.queue_capacity);
-        let view = Arc::new(BalanceView::default());
+        let view = Arc::new(AdmissionView::default());
         let clock = Arc::new(LedgerClock::new(database.now().await?));
         let health = Arc::new(Health::default());
         let writer = Writer {
@@ -95,21 +95,40 @@ impl Ledger {
         ))
     }
 
-    /// Reserves credit. Answers when the hold is durable; dropping the future gives the credit back.
+    /// Queues a hold and says at which pace its request may go: it is the caller's duty to give out nothing of an
+    /// answer before [`Reservation::committed`] has answered with the hold. Dropping the reservation gives the credit
+    /// back.
     ///
     /// # Errors
-    /// [`LedgerError::Refused`] with what is affordable; [`LedgerError::Overloaded`] and
-    /// [`LedgerError::Unavailable`] when the database does not keep up; [`LedgerError::InvalidAmount`] for less than
-    /// nothing.
-    pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
+    /// [`LedgerError::Refused`] when the database has just refused as much; [`LedgerError::Overloaded`] and
+    /// [`LedgerError::Unavailable`] when the database does not keep up.
+    pub fn reserve(&self, request: HoldRequest) -> Result<Reservation, LedgerError> {
         if request.amount.is_negative() || request.provider_estimate.is_negative() {
             return Err(LedgerError::InvalidAmount("a hold must not be negative"));
         }
         if self.health.is_stalled() {
             return Err(LedgerError::Unavailable);
         }
-        let answer = self.queue.push_hold(request)?;
-        answer.await.map_err(|_| LedgerError::Stopped)?
+        let (tenant, amount) = (request.tenant, request.amount);
+        let pace = match self.view.admit(tenant, amount) {
+            Admitted::Queue(pace) => pace,
+            Admitted::JustRefused(available) => {
+                return Err(LedgerError::Refused(Refusal::InsufficientCredit { available }));
+            }
+        };
+        let answer = self
+            .queue
+            .push_hold(request)
+            .inspect_err(|_| self.view.hold_ended(tenant, amount))?;
+        Ok(Reservation { pace, answer })
+    }
+
+    /// Reserves credit and waits until that is durable; dropping the future gives the credit back.
+    ///
+    /// # Errors
+    /// As [`Ledger::reserve`], and [`LedgerError::Refused`] with what is affordable.
+    pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
+        self.reserve(request)?.committed().await
     }
 
     /// The clock that prices and periods go by.
@@ -170,6 +189,28 @@ impl Ledger {
     /// Waits until every hold of this node has ended and all that was queued is durable.
     pub async fn drain(&self) {
         self.queue.idle().await;
+    }
+}
+
+/// A hold that is on its way to the database.
+#[must_use = "a reservation must be awaited"]
+pub struct Reservation {
+    pace: Pace,
+    answer: oneshot::Receiver<Result<Hold, LedgerError>>,
+}
+
+impl Reservation {
+    /// Whether the request may be sent before the hold is durable.
+    pub const fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// Waits until the hold is durable.
+    ///
+    /// # Errors
+    /// [`LedgerError::Refused`] when the database refused it.
+    pub async fn committed(self) -> Result<Hold, LedgerError> {
+        self.answer.await.map_err(|_| LedgerError::Stopped)?
     }
 }
 

@@ -7,13 +7,14 @@ use store::StoreError;
 use tokio::sync::mpsc;
 
 use crate::{
+    HoldRequest, Refusal,
+    admission::AdmissionView,
     batch::{Batch, BatchStore, Committed, Item, ItemOutcome, Locking},
     error::LedgerError,
     health::Health,
     hold::Hold,
     queue::{Queued, Reply, WeakQueue},
     rules::{BatchName, HoldOutcome},
-    view::BalanceView,
 };
 
 /// The most items in one transaction.
@@ -32,7 +33,7 @@ pub struct Writer {
     pub received: mpsc::UnboundedReceiver<Queued>,
     /// The number of the next batch is one more.
     pub last: BatchName,
-    pub view: Arc<BalanceView>,
+    pub view: Arc<AdmissionView>,
     pub clock: Arc<crate::LedgerClock>,
     pub health: Arc<Health>,
 }
@@ -116,7 +117,7 @@ impl Writer {
             tracing::error!(%error, request = %closing.request, "an end is written without its request-log record");
             return Box::pin(self.commit(queued)).await;
         }
-        reject(queued, error);
+        self.reject(queued, error);
         Ok(Vec::new())
     }
 
@@ -171,6 +172,8 @@ impl Writer {
         drop(place);
         match (reply, item, outcome) {
             (Reply::Hold { answer, end_place }, Item::Hold(request), ItemOutcome::Hold(outcome)) => {
+                self.view.hold_ended(request.tenant, request.amount);
+                note_refusal(&self.view, &request, &outcome);
                 // without a queue nobody is left who could wait for the answer: the next boot closes the hold
                 let Some(queue) = self.queue.upgrade() else { return };
                 let result = match outcome {
@@ -185,18 +188,27 @@ impl Writer {
             _ => {}
         }
     }
+
+    /// An item that the database will never take. A hold is answered; an end leaves its hold to be closed by age.
+    fn reject(&self, queued: Vec<Queued>, error: &StoreError) {
+        for Queued { item, reply, .. } in queued {
+            metrics::counter!("truerelay_ledger_items_rejected_total").increment(1);
+            tracing::error!(%error, request = %item.request(), "the ledger cannot write an item");
+            if let Item::Hold(request) = &item {
+                self.view.hold_ended(request.tenant, request.amount);
+            }
+            match reply {
+                Reply::Hold { answer, .. } => drop(answer.send(Err(LedgerError::Rejected))),
+                Reply::Durable(answer) => drop(answer.send(Err(LedgerError::Rejected))),
+                Reply::Nobody => {}
+            }
+        }
+    }
 }
 
-/// An item that the database will never take. A hold is answered; an end leaves its hold to be closed by age.
-fn reject(queued: Vec<Queued>, error: &StoreError) {
-    for Queued { item, reply, .. } in queued {
-        metrics::counter!("truerelay_ledger_items_rejected_total").increment(1);
-        tracing::error!(%error, request = %item.request(), "the ledger cannot write an item");
-        match reply {
-            Reply::Hold { answer, .. } => drop(answer.send(Err(LedgerError::Rejected))),
-            Reply::Durable(answer) => drop(answer.send(Err(LedgerError::Rejected))),
-            Reply::Nobody => {}
-        }
+fn note_refusal(view: &AdmissionView, request: &HoldRequest, outcome: &HoldOutcome) {
+    if let HoldOutcome::Refused(Refusal::InsufficientCredit { available }) = outcome {
+        view.refused(request.tenant, *available);
     }
 }
 
