@@ -116,6 +116,18 @@ impl Queue {
         }
     }
 
+    /// Queues the cost of a request whose hold was refused after it had been sent. There is no place reserved for it.
+    pub fn push_refused_cost(&self, closing: Closing) -> Result<(), LedgerError> {
+        let place = Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| LedgerError::Overloaded)?;
+        self.send(Queued {
+            item: Item::Close(closing),
+            reply: Reply::Nobody,
+            place,
+        })
+    }
+
     /// Queues an end that has no hold of this process (recovery), and answers when it is durable.
     pub async fn push_recovered(
         &self,

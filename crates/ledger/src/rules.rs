@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     charge_rows::{closed_row, open_hold, orphan_row, refused_row},
     chart::{Account, Loss, LotKind},
-    items::{BudgetKey, ChargeRow, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
+    items::{BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
     posting::{Posting, Transaction, transaction_id},
 };
 
@@ -217,6 +217,10 @@ impl Book {
             return Err(BrokenBook::NegativeAmount(closing.request));
         }
         if let Some(existing) = self.charges.get(&closing.request) {
+            if existing.state == ChargeState::Refused {
+                self.book_refused_cost(closing);
+                return Ok(());
+            }
             let booked = existing.provider_cost.checked_add(existing.unbilled);
             self.book_late_cost(closing, booked.unwrap_or(Amount::MAX));
             return Ok(());
@@ -312,6 +316,15 @@ impl Book {
     /// The cost of a closing that came too late, as far as it is not booked yet. Its transaction's id is made of
     /// the request and the kind of end, so it is booked once.
     fn book_late_cost(&mut self, closing: &Closing, booked: Amount) {
+        self.book_cost_apart(closing, booked, Loss::Late, "late_cost");
+    }
+
+    /// What a request cost that was sent before its hold was refused.
+    fn book_refused_cost(&mut self, closing: &Closing) {
+        self.book_cost_apart(closing, Amount::ZERO, Loss::Unbilled, "refused_cost");
+    }
+
+    fn book_cost_apart(&mut self, closing: &Closing, booked: Amount, loss: Loss, transaction: &'static str) {
         let total = closing_costs(closing).fold(Amount::ZERO, |sum, cost| {
             sum.checked_add(cost.amount).unwrap_or(Amount::MAX)
         });
@@ -327,14 +340,10 @@ impl Book {
             End::Void => b"void",
         };
         let mut posting = Posting::default();
-        posting.transfer(
-            Account::OperatorLoss(Loss::Late),
-            Account::ProviderPayable(provider),
-            late,
-        );
+        posting.transfer(Account::OperatorLoss(loss), Account::ProviderPayable(provider), late);
         self.changes.late.push(Transaction {
-            id: transaction_id(&[b"late", closing.request.as_uuid().as_bytes(), kind]),
-            kind: "late_cost",
+            id: transaction_id(&[transaction.as_bytes(), closing.request.as_uuid().as_bytes(), kind]),
+            kind: transaction,
             tenant: None,
             reference: closing.request.to_string(),
             posting,

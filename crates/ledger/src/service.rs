@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Amount, NodeId, TenantId};
+use domain::{Amount, KeyId, NodeId, RequestId, TenantId, request::Reason};
 use store::{Database, StoreError};
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 use uuid::Uuid;
@@ -12,6 +12,7 @@ use crate::{
     admission::{AdmissionView, Admitted, Pace},
     health::Health,
     hold::Hold,
+    items::{Closing, End, ProviderCost},
     queue::Queue,
     reading, recovery,
     sql_store::SqlBatchStore,
@@ -129,6 +130,23 @@ impl Ledger {
     /// As [`Ledger::reserve`], and [`LedgerError::Refused`] with what is affordable.
     pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
         self.reserve(request)?.committed().await
+    }
+
+    /// Books what a request cost that was sent before its hold was refused: the operator's loss.
+    pub fn book_refused_cost(&self, request: RequestId, tenant: TenantId, key: KeyId, costs: Vec<ProviderCost>) {
+        let closing = Closing {
+            request,
+            tenant,
+            key,
+            reason: Reason::InsufficientCredit,
+            end: End::Void,
+            unbilled: costs,
+            record: None,
+        };
+        if let Err(error) = self.queue.push_refused_cost(closing) {
+            metrics::counter!("truerelay_ledger_costs_lost_total").increment(1);
+            tracing::error!(%error, %request, "the cost of a refused request could not be booked");
+        }
     }
 
     /// The clock that prices and periods go by.

@@ -315,12 +315,13 @@ async fn provider_costs_match_entries(reader: &Reader) -> Result<Check, StoreErr
     let count = reader.rows("SELECT COUNT(*) AS n FROM charge", vec![]).await?;
     check.rows = count_of(&count)?;
     let cast = cast(reader.backend);
-    // costs that arrived late are posted beside the charges, as `operator_loss:late`
+    // costs that came after their request was closed or refused are posted beside the charges, by other kinds
     let sql = format!(
         "SELECT (SELECT COALESCE(SUM(provider_cost), 0){cast} FROM charge) AS cost, \
          (SELECT COALESCE(SUM(unbilled), 0){cast} FROM charge) AS unbilled, \
          (SELECT COALESCE(SUM(amount), 0){cast} FROM entry WHERE account LIKE 'provider_cost:%') AS posted_cost, \
-         (SELECT COALESCE(SUM(amount), 0){cast} FROM entry WHERE account = 'operator_loss:unbilled') AS posted_unbilled"
+         (SELECT COALESCE(SUM(e.amount), 0){cast} FROM entry e JOIN tx t ON t.id = e.tx_id \
+          WHERE e.account = 'operator_loss:unbilled' AND t.kind = 'operator_cost') AS posted_unbilled"
     );
     if let Some(row) = reader.rows(&sql, vec![]).await?.first() {
         for (column, posted) in [("cost", "posted_cost"), ("unbilled", "posted_unbilled")] {

@@ -13,6 +13,7 @@ on_every_database! {
     old_holds_are_voided_by_anybody,
     a_late_end_books_its_cost_once_and_charges_nobody,
     a_hold_that_cannot_be_closed_does_not_stop_the_others,
+    what_was_sent_before_a_refusal_is_the_operators,
 }
 
 /// A request whose process dies: its hold is never ended.
@@ -120,4 +121,24 @@ async fn a_hold_that_cannot_be_closed_does_not_stop_the_others(world: &World) {
     let third_boot = world.ledger_of(node, 4_000).await;
     assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
     drop((second_boot, third_boot));
+}
+
+async fn what_was_sent_before_a_refusal_is_the_operators(world: &World) {
+    let ledger = world.ledger().await;
+    let tenant = world.tenant(50).await;
+    let request = hold_request(tenant, 100);
+    let (id, key) = (request.request, request.key);
+    let refused = ledger.reserve(request).unwrap().committed().await;
+    assert!(matches!(refused, Err(crate::LedgerError::Refused(_))));
+    let cost = crate::ProviderCost {
+        provider: "acme".to_owned(),
+        amount: domain::Amount::from_nanos(7),
+    };
+    for _ in 0..2 {
+        ledger.book_refused_cost(id, tenant, key, vec![cost.clone()]);
+    }
+    ledger.drain().await;
+    assert_eq!(world.posted("operator_loss:unbilled").await, 7, "once");
+    assert_eq!(world.posted("provider_payable:acme").await, -7);
+    assert_eq!(world.balance(tenant).await, (50, 0, 0));
 }
