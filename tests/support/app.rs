@@ -1,17 +1,15 @@
 //! The application under test.
 
 use std::{
-    net::TcpListener,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use simulator::{Handle, Simulator};
-use tempfile::TempDir;
 
 use crate::{
-    Admin, Backend, COMPLETION_CANARY, Client, KeyOptions, PROMPT_CANARY, Process, Seeded, canary::assert_absent,
+    Admin, Backend, COMPLETION_CANARY, Client, KeyOptions, Node, PROMPT_CANARY, Process, Seeded, canary::assert_absent,
 };
 
 /// What a test may change about the application before it starts.
@@ -21,6 +19,20 @@ pub struct TestAppOptions {
     pub config: String,
     /// More environment.
     pub environment: Vec<(String, String)>,
+}
+
+/// One more node of the same relay.
+pub struct SecondNode {
+    /// Its admin API, with the first node's operator token.
+    pub admin: Admin,
+    node: Node,
+}
+
+impl SecondNode {
+    /// A customer of this node.
+    pub fn client_with(&self, key: &str) -> Client {
+        Client::new(self.node.relay_url().to_owned(), key.to_owned())
+    }
 }
 
 /// A running node with a simulated provider.
@@ -33,20 +45,12 @@ pub struct TestApp {
     pub seeded: Seeded,
     /// The database and limiter.
     pub backend: Backend,
-    process: Process,
+    node: Node,
     _simulator: Simulator,
-    folder: TempDir,
-    relay_url: String,
     environment: Vec<(String, String)>,
+    config: String,
+    token: String,
     secrets: Vec<String>,
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
 }
 
 impl TestApp {
@@ -62,7 +66,6 @@ impl TestApp {
         let provider = Simulator::start(simulator::Settings::default())
             .await
             .expect("the simulator starts");
-        let folder = tempfile::tempdir().expect("a folder");
         let mut environment = vec![
             (
                 "TRUERELAY_ENCRYPTION_KEY".to_owned(),
@@ -71,18 +74,12 @@ impl TestApp {
             ("TRUERELAY_PEPPER".to_owned(), format!("test:{}", "2c".repeat(32))),
         ];
         environment.extend(options.environment);
-        let (relay_port, admin_port) = (free_port(), free_port());
-        write_config(&folder, &backend, relay_port, admin_port, &options.config);
-        let process = start_node(&folder, &environment);
-        let relay_url = format!("http://127.0.0.1:{relay_port}");
-        let admin_url = format!("http://127.0.0.1:{admin_port}");
-        let mut app_process = process;
-        wait_ready(&admin_url, &mut app_process).await;
-        let token = operator_token(&folder, &environment, "full");
-        let admin = Admin::new(admin_url, token.clone());
+        let node = Node::start(&backend, environment.clone(), &options.config).await;
+        let token = node.operator_token("full");
+        let admin = Admin::new(node.admin_url().to_owned(), token.clone());
         let seeded = admin.seed(provider.base_url()).await;
         let secrets = vec![
-            token,
+            token.clone(),
             seeded.key.clone(),
             seeded.openai_secret.clone(),
             seeded.anthropic_secret.clone(),
@@ -92,11 +89,11 @@ impl TestApp {
             admin,
             seeded,
             backend,
-            process: app_process,
+            node,
             _simulator: provider,
-            folder,
-            relay_url,
             environment,
+            config: options.config,
+            token,
             secrets,
         };
         app.wait_for_sale().await;
@@ -105,17 +102,17 @@ impl TestApp {
 
     /// A customer with the seeded key.
     pub fn client(&self) -> Client {
-        Client::new(self.relay_url.clone(), self.seeded.key.clone())
+        Client::new(self.relay_url().to_owned(), self.seeded.key.clone())
     }
 
     /// A customer with another key.
     pub fn client_with(&self, key: &str) -> Client {
-        Client::new(self.relay_url.clone(), key.to_owned())
+        Client::new(self.relay_url().to_owned(), key.to_owned())
     }
 
     /// Where customers call.
     pub fn relay_url(&self) -> &str {
-        &self.relay_url
+        self.node.relay_url()
     }
 
     /// A new tenant with so much promotional credit, and a key of it.
@@ -142,23 +139,22 @@ impl TestApp {
 
     /// The node's process.
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        self.node.process()
     }
 
     /// The node's data folder.
     pub fn data_folder(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.node.data_folder()
     }
 
     /// Ends the node at once, as a power cut would.
     pub fn kill(&mut self) {
-        self.process.kill();
+        self.node.process().kill();
     }
 
     /// Starts the node again on the same folder and ports.
     pub async fn restart(&mut self) {
-        self.process = start_node(&self.folder, &self.environment);
-        wait_ready(self.admin.url(), &mut self.process).await;
+        self.node.restart().await;
     }
 
     /// One number out of the database.
@@ -182,13 +178,26 @@ impl TestApp {
         arguments: &[&str],
         environment: &[(String, String)],
     ) -> (std::process::ExitStatus, String) {
-        let config = self.folder.path().join("truerelay.toml");
-        let config = config.to_str().expect("a path in UTF-8").to_owned();
-        let mut all = arguments.to_vec();
-        all.extend(["--config", &config]);
-        let mut merged = self.environment.clone();
-        merged.extend(environment.iter().cloned());
-        Process::run(&all, &merged)
+        self.node.command_with(arguments, environment)
+    }
+
+    /// Starts one more node on the same database and Redis. Only where [`Backend::is_shared`].
+    pub async fn start_second_node(&self) -> SecondNode {
+        assert!(self.backend.is_shared(), "the embedded default has one node");
+        let node = Node::start(&self.backend, self.environment.clone(), &self.config).await;
+        SecondNode {
+            admin: Admin::new(node.admin_url().to_owned(), self.token.clone()),
+            node,
+        }
+    }
+
+    /// Stops the second node and asserts that it leaked nothing.
+    pub async fn finish_second_node(&self, mut second: SecondNode) {
+        let metrics = second.admin.metrics().await;
+        second.node.stop();
+        let needles = self.needles();
+        assert_absent("the second node's log", &second.node.log(), &needles);
+        assert_absent("the second node's metrics", &metrics, &needles);
     }
 
     /// Runs a statement on the database, beside the product.
@@ -219,13 +228,7 @@ impl TestApp {
     /// The end of a test: stops the node and asserts that the world is clean.
     pub async fn finish(mut self) {
         let metrics = self.admin.metrics().await;
-        self.process.signal("TERM");
-        let status = self.process.wait(Duration::from_secs(60));
-        assert!(
-            status.success(),
-            "the node stopped with {status}; its log:\n{}",
-            self.process.log()
-        );
+        self.node.stop();
         self.assert_clean_after_stop(&metrics).await;
     }
 
@@ -237,11 +240,17 @@ impl TestApp {
             "no hold is left open"
         );
         self.assert_books_are_clean();
-        let mut needles = vec![PROMPT_CANARY.to_owned(), COMPLETION_CANARY.to_owned()];
-        needles.extend(self.secrets.iter().cloned());
-        assert_absent("the log", &self.process.log(), &needles);
+        let needles = self.needles();
+        assert_absent("the log", &self.node.log(), &needles);
         assert_absent("the metrics", metrics, &needles);
         assert_absent("the database", &self.backend.dump(&self.data_folder()).await, &needles);
+    }
+
+    /// What must be found nowhere.
+    fn needles(&self) -> Vec<String> {
+        let mut needles = vec![PROMPT_CANARY.to_owned(), COMPLETION_CANARY.to_owned()];
+        needles.extend(self.secrets.iter().cloned());
+        needles
     }
 
     /// A price is published a few seconds before its instant; a first price may be in force at once.
@@ -262,61 +271,4 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-fn write_config(folder: &TempDir, backend: &Backend, relay_port: u16, admin_port: u16, more: &str) {
-    let data = folder.path().join("data");
-    let mut config = format!(
-        "[data]\nfolder = \"{}\"\n\n[server]\nlisten = \"127.0.0.1:{relay_port}\"\nworkers = 2\ndrain_timeout_s = 20\n\n\
-         [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n\n",
-        data.display()
-    );
-    config.push_str(&backend.config());
-    config.push_str(more);
-    std::fs::write(folder.path().join("truerelay.toml"), config).expect("the configuration file");
-}
-
-fn start_node(folder: &TempDir, environment: &[(String, String)]) -> Process {
-    let config = folder.path().join("truerelay.toml");
-    let config = config.to_str().expect("a path in UTF-8").to_owned();
-    Process::start(
-        &["serve", "--config", &config],
-        environment,
-        folder.path().join("node.log"),
-    )
-}
-
-async fn wait_ready(admin_url: &str, process: &mut Process) {
-    let http = reqwest::Client::new();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Ok(response) = http.get(format!("{admin_url}/readyz")).send().await
-            && response.status().is_success()
-        {
-            return;
-        }
-        assert!(!process.has_ended(), "the node ended at its start:\n{}", process.log());
-        assert!(
-            Instant::now() < deadline,
-            "the node does not become ready:\n{}",
-            process.log()
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// A token made on the command line, beside the running node.
-fn operator_token(folder: &TempDir, environment: &[(String, String)], role: &str) -> String {
-    let config = folder.path().join("truerelay.toml");
-    let config = config.to_str().expect("a path in UTF-8").to_owned();
-    let arguments = [
-        "operator", "token", "create", "--name", "tests", "--role", role, "--config", &config,
-    ];
-    let (status, output) = Process::run(&arguments, environment);
-    assert!(status.success(), "no operator token: {output}");
-    output
-        .split_whitespace()
-        .find(|word| word.starts_with("op-tr-"))
-        .unwrap_or_else(|| panic!("no token in: {output}"))
-        .to_owned()
 }

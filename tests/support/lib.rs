@@ -11,13 +11,15 @@ mod app;
 mod backend;
 mod canary;
 mod chat;
+mod node;
 mod process;
 mod recording;
 
 pub use admin::{ANTHROPIC_MODEL, Admin, KeyOptions, OPENAI_MODEL, Seeded};
-pub use app::{TestApp, TestAppOptions};
+pub use app::{SecondNode, TestApp, TestAppOptions};
 pub use backend::Backend;
 pub use canary::{COMPLETION_CANARY, PROMPT_CANARY};
 pub use chat::{Answer, Client, anthropic_body, openai_body};
+pub use node::Node;
 pub use process::Process;
 pub use recording::{Recording, recordings};

@@ -5,13 +5,13 @@ use domain::request::Dialect;
 use crate::{
     formats::{anthropic_messages, openai_chat},
     json::{self, Object},
-    observed::{Observed, UsageReport},
+    observed::{Observed, UsageLimits, UsageReport},
     usage::UsageProfile,
 };
 
 /// Reads a body that an upstream sent with a 2xx status. A body that is no JSON object yields an empty observation: no
 /// usage, no end.
-pub fn observe_body(dialect: Dialect, profile: UsageProfile, body: &[u8]) -> Observed {
+pub fn observe_body(dialect: Dialect, profile: UsageProfile, limits: UsageLimits, body: &[u8]) -> Observed {
     if !json::is_shallow(body) {
         return Observed::default();
     }
@@ -22,6 +22,7 @@ pub fn observe_body(dialect: Dialect, profile: UsageProfile, body: &[u8]) -> Obs
         Dialect::OpenaiChat => (openai_chat::observe_body(profile, &object), openai_chat::body_text),
         Dialect::AnthropicMessages => (anthropic_messages::observe_body(&object), anthropic_messages::body_text),
     };
+    observed.doubt(&limits);
     if !matches!(observed.usage, UsageReport::Reported(_)) {
         add_text(&object, &mut observed.output);
     }

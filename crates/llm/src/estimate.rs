@@ -60,31 +60,20 @@ pub struct Accounted {
     pub flags: Vec<&'static str>,
 }
 
-/// The provider's report where it is whole, plausible and within twice the bounds that the request was admitted with;
-/// else our own count, with the input side of a partial report kept.
-pub fn usage_or_estimate(
-    request: &ChatRequest,
-    observed: &Observed,
-    max_input_tokens: u64,
-    max_output_tokens: u64,
-) -> Accounted {
-    let plausible = |normalised: &NormalisedUsage| {
-        normalised.usage.total_input_tokens() <= max_input_tokens.saturating_mul(2)
-            && normalised.usage.total_output_tokens() <= max_output_tokens.saturating_mul(2)
-    };
+/// The provider's report where it is whole; else our own count, with the input side of a partial report kept. Reports
+/// beyond belief were given up when the answer was read (`UsageLimits`).
+pub fn usage_or_estimate(request: &ChatRequest, observed: &Observed) -> Accounted {
     let (known_input, mut flags) = match &observed.usage {
-        UsageReport::Reported(normalised) if plausible(normalised) => {
+        UsageReport::Reported(normalised) => {
             return Accounted {
                 usage: normalised.usage,
                 source: UsageSource::Provider,
                 flags: inconsistent_flag(normalised),
             };
         }
-        UsageReport::InputOnly(normalised) if plausible(normalised) => {
-            (Some(normalised.usage), inconsistent_flag(normalised))
-        }
+        UsageReport::InputOnly(normalised) => (Some(normalised.usage), inconsistent_flag(normalised)),
         UsageReport::Missing => (None, Vec::new()),
-        _ => (None, vec!["usage_absurd"]),
+        UsageReport::Unusable(_) => (None, vec!["usage_absurd"]),
     };
     flags.push("estimated");
     let input = || Usage::default().with_tokens(TokenClass::Input, estimate_input_tokens(request));

@@ -7,6 +7,7 @@
 //! - `errors`: errors in the client's own dialect.
 
 pub mod answer;
+pub mod discretion;
 pub mod errors;
 pub mod estimate;
 pub mod formats;
@@ -19,9 +20,10 @@ pub mod stream;
 pub mod usage;
 
 pub use answer::observe_body;
+pub use discretion::names_operator;
 pub use errors::{ErrorView, error_body, error_event};
 pub use estimate::{Accounted, estimate_input_tokens, estimate_output_tokens, usage_or_estimate};
-pub use observed::{Observed, UpstreamError, UsageReport};
+pub use observed::{Observed, UpstreamError, UsageLimits, UsageReport};
 pub use providers::{ProviderProfile, UpstreamFault};
 pub use request::{BoundRules, ChatRequest, InputBound, RequestError};
 pub use stream::{StreamError, StreamObserver, StreamOptions};

@@ -2,6 +2,29 @@
 
 use crate::usage::{NormalisedUsage, UsageError};
 
+/// The most that an answer can have used, from what its request was admitted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsageLimits {
+    /// Input tokens of all classes.
+    pub input_tokens: u64,
+    /// Output tokens of all classes and all choices.
+    pub output_tokens: u64,
+}
+
+impl UsageLimits {
+    /// Believes every report: for recordings whose request is not known.
+    pub const NONE: Self = Self {
+        input_tokens: u64::MAX,
+        output_tokens: u64::MAX,
+    };
+
+    /// Whether a report is within twice the limits: what is beyond is a mistake or a lie, not a miscount.
+    pub fn allow(&self, report: &NormalisedUsage) -> bool {
+        report.usage.total_input_tokens() <= self.input_tokens.saturating_mul(2)
+            && report.usage.total_output_tokens() <= self.output_tokens.saturating_mul(2)
+    }
+}
+
 /// Output text kept for the tokenizer at most; what is beyond is counted by bytes.
 pub const MAX_KEPT_TEXT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -79,6 +102,16 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Gives up a report that is beyond the limits, so that the caller estimates. It is done before the output text is
+    /// dropped, because an estimate needs that text.
+    pub(crate) fn doubt(&mut self, limits: &UsageLimits) {
+        if let UsageReport::Reported(report) | UsageReport::InputOnly(report) = &self.usage
+            && !limits.allow(report)
+        {
+            self.usage = UsageReport::Unusable(UsageError::Absurd { field: "total" });
+        }
+    }
+
     /// Whether the answer ended as the format wants it to, and without an error.
     pub const fn ended_normally(&self) -> bool {
         self.error.is_none() && (self.done_seen || self.finish_seen)

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use domain::request::Dialect;
 
 use crate::{
+    estimate::estimate_output_tokens,
     formats::{
         anthropic_messages::{self, AnthropicEvents},
         openai_chat::{self, OpenaiEvents},
     },
-    observed::{Observed, OutputText, UsageReport},
+    observed::{Observed, OutputText, UsageLimits, UsageReport},
     sse::{Event, EventScanner},
     usage::UsageProfile,
 };
@@ -18,6 +19,13 @@ use crate::{
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 /// Events kept undecoded for an estimate; beyond it they are decoded into text, which is far smaller.
 const MAX_RETAINED_BYTES: usize = 64 * 1024;
+/// Bytes of output text for each token of the limit from which on the tokens are counted: far more than languages and
+/// code have, so that an answer within its limit is hardly ever counted.
+const SUSPICIOUS_BYTES_PER_TOKEN: u64 = 8;
+/// The largest stream in bytes, and what each token of the output limit may add to it: the names around a token, and the
+/// log probabilities of twenty others.
+const MAX_STREAM_BYTES: u64 = 64 * 1024 * 1024;
+const MAX_STREAM_BYTES_PER_TOKEN: u64 = 8 * 1024;
 /// Separates retained events: a control character that no JSON text can contain (RFC 8259, section 7).
 const SEPARATOR: u8 = 0x1E;
 
@@ -30,6 +38,9 @@ pub enum StreamError {
         /// The limit in bytes.
         limit_bytes: usize,
     },
+    /// The answer is longer than its request allowed: the provider ignores the limit that it was given.
+    #[error("the provider sent more than twice the output that was asked for: the stream is cut off")]
+    BeyondLimit,
 }
 
 /// How a stream is to be read.
@@ -45,6 +56,8 @@ pub struct StreamOptions {
     pub choices: u64,
     /// The largest event accepted, in bytes.
     pub max_event_bytes: usize,
+    /// The most that the answer can have used.
+    pub limits: UsageLimits,
 }
 
 impl StreamOptions {
@@ -56,6 +69,7 @@ impl StreamOptions {
             strip_usage_chunk: false,
             choices: 1,
             max_event_bytes: MAX_EVENT_BYTES,
+            limits: UsageLimits::NONE,
         }
     }
 }
@@ -77,7 +91,15 @@ pub struct StreamObserver {
     events: Events,
     observed: Observed,
     retained: Vec<u8>,
+    /// The event that reported an error, and what followed it.
+    after_error: Vec<u8>,
+    /// The last event went there, and so does a line feed that still belongs to it.
+    kept_last: bool,
     max_event_bytes: usize,
+    limits: UsageLimits,
+    stream_bytes: u64,
+    /// From how many bytes of output text on its tokens are counted.
+    count_from_bytes: u64,
     failed: Option<StreamError>,
 }
 
@@ -99,18 +121,28 @@ impl StreamObserver {
             events,
             observed: Observed::default(),
             retained: Vec::new(),
+            after_error: Vec::new(),
+            kept_last: false,
             max_event_bytes: options.max_event_bytes,
+            stream_bytes: 0,
+            count_from_bytes: options.limits.output_tokens.saturating_mul(SUSPICIOUS_BYTES_PER_TOKEN),
+            limits: options.limits,
             failed: None,
         }
     }
 
     /// Takes the next piece from the upstream and hands out what may be forwarded: slices of the piece itself, and a copy
-    /// only of an event that began in an earlier piece. After an error nothing more is handed out.
+    /// only of an event that began in an earlier piece. An event that reports an error, and all that follows it, is kept
+    /// for `take_after_error`. After a failure nothing more is handed out.
     pub fn push(&mut self, piece: &Bytes, out: &mut impl FnMut(Bytes)) -> Result<(), StreamError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
+        self.check_stream_size(piece.len())?;
         let owed = self.pending.is_empty() && self.scanner.may_owe_line_feed() && piece.first() == Some(&b'\n');
+        if owed && self.kept_last {
+            self.after_error.push(b'\n');
+        }
         let mut event_start = usize::from(owed);
         let mut forward_from = if owed && self.dropped_last { 1 } else { 0 };
         let mut at = 0;
@@ -120,7 +152,7 @@ impl StreamObserver {
                     emit(piece, forward_from, event_start, out);
                 })?;
             let keep = if self.pending.is_empty() {
-                let keep = self.see(&piece[event_start..end]);
+                let keep = self.admit(&piece[event_start..end]);
                 if !keep {
                     emit(piece, forward_from, event_start, out);
                     forward_from = end;
@@ -129,13 +161,16 @@ impl StreamObserver {
             } else {
                 let mut event = std::mem::take(&mut self.pending);
                 event.extend_from_slice(&piece[event_start..end]);
-                let keep = self.see(&event);
+                let keep = self.admit(&event);
                 if keep {
                     out(Bytes::from(event));
                 }
                 forward_from = end;
                 keep
             };
+            if let Some(error) = self.failed {
+                return Err(error);
+            }
             self.dropped_last = !keep;
             event_start = end;
             at = end;
@@ -152,9 +187,16 @@ impl StreamObserver {
     /// Takes the end of the stream: an event without its blank line is looked at and handed out as it is.
     pub fn finish(&mut self, out: &mut impl FnMut(Bytes)) {
         let tail = std::mem::take(&mut self.pending);
-        if self.failed.is_none() && !tail.is_empty() && self.see(&tail) {
+        if self.failed.is_none() && !tail.is_empty() && self.admit(&tail) {
             out(Bytes::from(tail));
         }
+    }
+
+    /// The bytes from the first event on that reported an error, taken once: a provider's errors may name the operator's
+    /// account, so whoever forwards them looks at them first.
+    pub fn take_after_error(&mut self) -> Option<Bytes> {
+        let kept = std::mem::take(&mut self.after_error);
+        (!kept.is_empty()).then(|| Bytes::from(kept))
     }
 
     /// What has been seen so far, without the output text.
@@ -168,15 +210,30 @@ impl StreamObserver {
         &self.observed.output
     }
 
-    /// What was seen of the whole stream. The output text is decoded only where the usage report is not whole.
+    /// What was seen of the whole stream. The output text is decoded only where there is no report to be believed.
     pub fn conclude(mut self) -> Observed {
+        self.observed.doubt(&self.limits);
         if !matches!(self.observed.usage, UsageReport::Reported(_)) {
             self.decode_retained();
         }
         self.observed
     }
 
-    /// Looks at one event; answers whether it is to be forwarded.
+    /// Looks at one event; answers whether it is to be forwarded now. What comes from an error on is kept instead.
+    fn admit(&mut self, bytes: &[u8]) -> bool {
+        let keep = self.see(bytes) && self.failed.is_none();
+        self.kept_last = keep && self.observed.error.is_some();
+        if self.kept_last {
+            // whoever does not take it gets no more than fits into one event
+            if self.after_error.len() + bytes.len() <= self.max_event_bytes {
+                self.after_error.extend_from_slice(bytes);
+            }
+            return false;
+        }
+        keep
+    }
+
+    /// Looks at one event; answers whether the client is to have it.
     fn see(&mut self, bytes: &[u8]) -> bool {
         let event = Event::parse(bytes);
         let keep = match &mut self.events {
@@ -195,6 +252,7 @@ impl StreamObserver {
     fn retain(&mut self, data: &[u8]) {
         if self.retained.len().saturating_add(data.len()) > MAX_RETAINED_BYTES {
             self.decode_retained();
+            self.check_output();
         }
         self.retained.extend_from_slice(data);
         self.retained.push(SEPARATOR);
@@ -213,6 +271,30 @@ impl StreamObserver {
             decode(data, &mut self.observed.output);
         }
         self.retained.clear();
+    }
+
+    /// Fails when the output is more than twice what was asked for. Tokens are counted only when the text is suspiciously
+    /// long, and then not again before it has doubled.
+    fn check_output(&mut self) {
+        let bytes = self.observed.output.bytes();
+        if bytes <= self.count_from_bytes {
+            return;
+        }
+        if estimate_output_tokens(&self.observed) > self.limits.output_tokens.saturating_mul(2) {
+            self.failed = Some(StreamError::BeyondLimit);
+        }
+        self.count_from_bytes = bytes.saturating_mul(2);
+    }
+
+    fn check_stream_size(&mut self, piece_bytes: usize) -> Result<(), StreamError> {
+        let more = u64::try_from(piece_bytes).unwrap_or(u64::MAX);
+        self.stream_bytes = self.stream_bytes.saturating_add(more);
+        let asked_for = self.limits.output_tokens.saturating_mul(MAX_STREAM_BYTES_PER_TOKEN);
+        if self.stream_bytes <= MAX_STREAM_BYTES.max(asked_for) {
+            return Ok(());
+        }
+        self.failed = Some(StreamError::BeyondLimit);
+        Err(StreamError::BeyondLimit)
     }
 
     fn check_size(&mut self, event_bytes: usize) -> Result<(), StreamError> {

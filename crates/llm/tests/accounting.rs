@@ -8,7 +8,8 @@ use domain::{
     usage::{TokenClass, UsageSource},
 };
 use llm::{
-    Accounted, ChatRequest, Observed, StreamObserver, StreamOptions, UsageProfile, UsageReport, usage_or_estimate,
+    Accounted, ChatRequest, Observed, StreamError, StreamObserver, StreamOptions, UsageLimits, UsageProfile,
+    UsageReport, usage_or_estimate,
 };
 
 const START: &str = r#"event: message_start
@@ -26,7 +27,14 @@ fn watch(dialect: Dialect, stream: &str) -> Observed {
     } else {
         UsageProfile::Anthropic
     };
-    let mut observer = StreamObserver::new(StreamOptions::new(dialect, profile));
+    let limits = UsageLimits {
+        input_tokens: 1_000,
+        output_tokens: 1_000,
+    };
+    let mut observer = StreamObserver::new(StreamOptions {
+        limits,
+        ..StreamOptions::new(dialect, profile)
+    });
     observer
         .push(&Bytes::copy_from_slice(stream.as_bytes()), &mut |_| {})
         .expect("small");
@@ -37,7 +45,7 @@ fn watch(dialect: Dialect, stream: &str) -> Observed {
 fn account(dialect: Dialect, stream: &str) -> Accounted {
     let body = Bytes::from_static(br#"{"model":"m","messages":[{"role":"user","content":"one two three"}]}"#);
     let request = ChatRequest::parse(dialect, body).expect("valid");
-    usage_or_estimate(&request, &watch(dialect, stream), 1_000, 1_000)
+    usage_or_estimate(&request, &watch(dialect, stream))
 }
 
 #[test]
@@ -106,6 +114,11 @@ fn an_absurd_report_is_not_believed() {
         assert_eq!(accounted.source, UsageSource::Estimate, "{usage}");
         assert_eq!(accounted.flags, ["usage_absurd", "estimated"], "{usage}");
         assert!(accounted.usage.total_input_tokens() >= 3, "{usage}");
+        assert_eq!(
+            accounted.usage.total_output_tokens(),
+            4,
+            "the text that was seen: {usage}"
+        );
     }
     assert_eq!(account(OpenaiChat, "data: [DONE]\n\n").usage.total_output_tokens(), 0);
 }
@@ -121,4 +134,58 @@ fn an_end_needs_every_choice_or_the_end_mark() {
         assert_eq!(observer.observed().ended_normally(), ended);
     }
     assert_eq!(observer.observed().usage, UsageReport::Missing);
+}
+
+/// As many chunks as it takes, each with the text, until the observer fails or the number is reached.
+fn flood(limit: u64, text: &str, chunks: usize) -> (Result<(), StreamError>, Observed) {
+    let chunk = format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let mut observer = StreamObserver::new(StreamOptions {
+        limits: UsageLimits {
+            input_tokens: 1_000,
+            output_tokens: limit,
+        },
+        ..StreamOptions::new(OpenaiChat, UsageProfile::OpenaiChat)
+    });
+    let result = (0..chunks).try_for_each(|_| observer.push(&Bytes::from(chunk.clone()), &mut |_| {}));
+    (result, observer.conclude())
+}
+
+#[test]
+fn an_answer_far_beyond_its_limit_is_cut_off_and_counted() {
+    let (result, observed) = flood(100, " one two three four five six seven eight nine ten", 100_000);
+    assert_eq!(result, Err(StreamError::BeyondLimit));
+    let tokens = llm::estimate_output_tokens(&observed);
+    assert!(tokens > 200, "{tokens}");
+    assert!(tokens < 20_000, "cut soon after the limit, not at the end: {tokens}");
+}
+
+#[test]
+fn an_answer_within_its_limit_is_never_cut_off() {
+    let blanks = " ".repeat(60);
+    for (limit, text) in [
+        (30_000, " word"),
+        (30_000, blanks.as_str()),
+        (60_000, "\u{4f60}\u{597d}"),
+    ] {
+        assert_eq!(flood(limit, text, 30_000).0, Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn what_comes_from_an_error_on_is_kept_back_once() {
+    let good = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let bad = "data: {\"error\":{\"message\":\"no\"}}\n\n";
+    for size in [1, 7, 1_000] {
+        let mut observer = StreamObserver::new(StreamOptions::new(OpenaiChat, UsageProfile::OpenaiChat));
+        let (mut out, mut kept) = (Vec::new(), Vec::new());
+        for piece in format!("{good}{bad}{good}").as_bytes().chunks(size) {
+            let piece = Bytes::copy_from_slice(piece);
+            observer
+                .push(&piece, &mut |bytes| out.extend_from_slice(&bytes))
+                .expect("small");
+            kept.extend(observer.take_after_error().into_iter().flatten());
+        }
+        assert_eq!(String::from_utf8(out).expect("text"), good);
+        assert_eq!(String::from_utf8(kept).expect("text"), format!("{bad}{good}"));
+    }
 }

@@ -9,8 +9,8 @@ use domain::{
     usage::MAX_PLAUSIBLE_COUNT,
 };
 use llm::{
-    BoundRules, ChatRequest, Observed, ProviderProfile, StreamError, StreamObserver, StreamOptions, UsageProfile,
-    normalise_usage, observe_body, providers::classify,
+    BoundRules, ChatRequest, Observed, ProviderProfile, StreamError, StreamObserver, StreamOptions, UsageLimits,
+    UsageProfile, normalise_usage, observe_body, providers::classify,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -43,11 +43,13 @@ fn run(dialect: Dialect, pieces: &[&[u8]]) -> (Vec<u8>, Observed, Result<(), Str
         result = observer.push(&Bytes::copy_from_slice(piece), &mut |bytes| {
             out.extend_from_slice(&bytes)
         });
+        out.extend(observer.take_after_error().into_iter().flatten());
         if result.is_err() {
             break;
         }
     }
     observer.finish(&mut |bytes| out.extend_from_slice(&bytes));
+    out.extend(observer.take_after_error().into_iter().flatten());
     (out, observer.conclude(), result)
 }
 
@@ -113,7 +115,7 @@ proptest! {
             let header = String::from_utf8_lossy(&bytes);
             let _ = classify(dialect, status, Some(&header), Some(&header), &bytes);
             for profile in PROFILES {
-                let _ = observe_body(dialect, profile, &bytes);
+                let _ = observe_body(dialect, profile, UsageLimits::NONE, &bytes);
                 let _ = normalise_usage(profile, &bytes);
             }
         }

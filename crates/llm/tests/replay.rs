@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use domain::{request::Dialect, usage::TokenClass};
 use llm::{
-    ChatRequest, Observed, ProviderProfile, StreamObserver, StreamOptions, UsageReport, estimate_input_tokens,
-    estimate_output_tokens, observe_body,
+    ChatRequest, Observed, ProviderProfile, StreamObserver, StreamOptions, UsageLimits, UsageReport,
+    estimate_input_tokens, estimate_output_tokens, observe_body,
     providers::{FaultKind, classify},
 };
 use serde_json::Value;
@@ -102,8 +102,10 @@ fn run(options: StreamOptions, pieces: &[Bytes]) -> (Vec<u8>, Observed) {
         observer
             .push(piece, &mut |bytes| out.extend_from_slice(&bytes))
             .expect("small events");
+        out.extend(observer.take_after_error().into_iter().flatten());
     }
     observer.finish(&mut |bytes| out.extend_from_slice(&bytes));
+    out.extend(observer.take_after_error().into_iter().flatten());
     (out, observer.conclude())
 }
 
@@ -220,7 +222,12 @@ fn bodies_report_their_usage_and_end() {
         .into_iter()
         .filter(|recording| !recording.is_stream() && recording.status() == 200);
     for recording in bodies {
-        let observed = observe_body(recording.dialect, recording.profile().usage_profile, &recording.body());
+        let observed = observe_body(
+            recording.dialect,
+            recording.profile().usage_profile,
+            UsageLimits::NONE,
+            &recording.body(),
+        );
         assert_usage(&recording, &observed);
         assert!(
             observed.ended_normally() && observed.finish_seen && observed.output_began,

@@ -312,3 +312,22 @@ fn usage_is_asked_for_in_streams() {
     let quiet = r#"{"model":"m","messages":[],"stream":false}"#;
     assert_eq!(spliced("openai", OpenaiChat, quiet, "m", None), quiet);
 }
+
+#[test]
+fn an_answer_in_sound_or_pictures_has_to_be_asked_for() {
+    let asks = |fields: &str| {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}]{fields}}}"#);
+        let request = ChatRequest::parse(OpenaiChat, Bytes::from(body)).expect("valid");
+        !request.is_text_only()
+    };
+    for text in ["", r#","modalities":["text"]"#, r#","modalities":null,"audio":null"#] {
+        assert!(!asks(text), "{text}");
+    }
+    for media in [
+        r#","modalities":["text","audio"]"#,
+        r#","audio":{"voice":"alloy"}"#,
+        r#","modalities":"image""#,
+    ] {
+        assert!(asks(media), "{media}");
+    }
+}

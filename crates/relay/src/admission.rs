@@ -18,7 +18,7 @@ use domain::{
     usage::Units,
 };
 use ledger::{BudgetClaim, BudgetKey, HoldRequest, Ledger, LedgerError, Refusal};
-use llm::{ChatRequest, InputBound, ProviderProfile, UsageProfile};
+use llm::{ChatRequest, InputBound, ProviderProfile, UsageLimits, UsageProfile};
 use smallvec::SmallVec;
 
 use crate::{
@@ -57,12 +57,10 @@ impl Weighted for Candidate {
 pub struct Plan {
     /// The offers, in the order in which they are tried.
     pub candidates: SmallVec<[Candidate; 4]>,
-    /// The output limit in tokens, for each choice.
-    pub output_limit: u64,
+    /// What the request may use at most; its output limit is the one that goes upstream.
+    pub bound: UsageBound,
     /// Whether the limit is ours: the client named none.
     pub limit_is_ours: bool,
-    /// Input tokens at most.
-    pub input_tokens: u64,
     /// What is held.
     pub quote: Quote,
     /// The price-book version.
@@ -146,7 +144,7 @@ pub async fn plan(
     let mut amount = quoted(&candidates, &bound, tiers, model)?;
     let rich = |available: Amount| available.nanos() / RICH >= amount.amount().nanos();
     if ledger.available_hint(caller.scope.tenant()).is_some_and(rich) {
-        return Ok(decided(candidates, request, &bound, amount));
+        return Ok(decided(candidates, request, bound, amount));
     }
     let available = ledger
         .read_available(caller.scope.tenant())
@@ -160,7 +158,7 @@ pub async fn plan(
         }
         amount = quoted(&candidates, &bound, tiers, model)?;
     }
-    Ok(decided(candidates, request, &bound, amount))
+    Ok(decided(candidates, request, bound, amount))
 }
 
 fn unavailable(error: &store::StoreError) -> RelayError {
@@ -168,7 +166,7 @@ fn unavailable(error: &store::StoreError) -> RelayError {
     RelayError::Unavailable
 }
 
-fn decided(candidates: SmallVec<[Candidate; 4]>, request: &ChatRequest, bound: &UsageBound, quote: Quote) -> Plan {
+fn decided(candidates: SmallVec<[Candidate; 4]>, request: &ChatRequest, bound: UsageBound, quote: Quote) -> Plan {
     let price_version = candidates
         .iter()
         .flat_map(|candidate| candidate.prices.iter().map(|price| price.version))
@@ -176,9 +174,8 @@ fn decided(candidates: SmallVec<[Candidate; 4]>, request: &ChatRequest, bound: &
         .unwrap_or(0);
     Plan {
         candidates,
-        output_limit: bound.output_tokens,
+        bound,
         limit_is_ours: request.output_limit().is_none(),
-        input_tokens: bound.input_tokens,
         quote,
         price_version,
     }
@@ -260,11 +257,10 @@ fn usage_bound(request: &ChatRequest, input: InputBound, output_tokens: u64) -> 
             image: input.may_contain_images,
         },
         output_tokens,
-        // which modalities a chat answer has is asked for in the request; audio output is dearest, so it is assumed
-        // wherever audio is about
+        // a model that hears may answer in sound unasked; anything else it has to be asked for
         output: Modalities {
-            audio: input.may_contain_audio,
-            image: false,
+            audio: input.may_contain_audio || !request.is_text_only(),
+            image: !request.is_text_only(),
         },
         choices: request.choices(),
         units: Units {
@@ -275,6 +271,14 @@ fn usage_bound(request: &ChatRequest, input: InputBound, output_tokens: u64) -> 
 }
 
 impl Plan {
+    /// The most that the answer can use, all choices together.
+    pub const fn usage_limits(&self) -> UsageLimits {
+        UsageLimits {
+            input_tokens: self.bound.input_tokens,
+            output_tokens: self.bound.output_tokens.saturating_mul(self.bound.choices),
+        }
+    }
+
     /// The hold to ask for.
     pub fn hold_request(&self, request: RequestId, caller: &Caller, now: UnixMs) -> HoldRequest {
         let budgets = caller
@@ -325,17 +329,11 @@ impl Plan {
     }
 
     fn shortfall(&self, request: &ChatRequest, available: Amount) -> Shortfall {
-        let bound = UsageBound {
-            input_tokens: self.input_tokens,
-            output_tokens: self.output_limit,
-            choices: request.choices(),
-            ..UsageBound::default()
-        };
         let tiers = ServiceTiers::asked(request.service_tier());
         Shortfall {
             needed: self.quote.amount(),
             available,
-            affordable_output_tokens: affordable_output_tokens(prices(&self.candidates), &bound, available, tiers),
+            affordable_output_tokens: affordable_output_tokens(prices(&self.candidates), &self.bound, available, tiers),
         }
     }
 }

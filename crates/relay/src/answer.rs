@@ -5,7 +5,6 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use domain::RequestId;
-use http::HeaderValue;
 
 use crate::{
     admission::Plan, dispatch::Won, error::RelayError, settlement::KnownCost, verdict::Ended, whole_answer::Answer,
@@ -19,6 +18,10 @@ const PROVIDER: &str = "x-truerelay-provider";
 const MODEL: &str = "x-truerelay-model";
 const PRICE_VERSION: &str = "x-truerelay-price-version";
 const OUTPUT_LIMIT: &str = "x-truerelay-output-limit";
+/// The kind of a streamed answer.
+pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+/// The kind of a whole answer.
+pub const JSON: &str = "application/json";
 const COST: &str = "x-truerelay-cost-usd";
 
 /// What the head of an answer says.
@@ -39,7 +42,7 @@ impl Facts {
             provider: won.candidate.offer.provider.slug.to_string(),
             model: model.to_owned(),
             price_version: plan.price_version,
-            output_limit: plan.limit_is_ours.then_some(plan.output_limit),
+            output_limit: plan.limit_is_ours.then_some(plan.bound.output_tokens),
         }
     }
 
@@ -48,13 +51,12 @@ impl Facts {
         self.id.to_string()
     }
 
-    /// The head, without a body.
-    pub fn head(&self, status: u16, content_type: Option<&HeaderValue>) -> HttpResponseBuilder {
+    /// The head, without a body. The kind of the body is ours to say: an upstream's word for it could make a browser run
+    /// it.
+    pub fn head(&self, status: u16, content_type: &'static str) -> HttpResponseBuilder {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         let mut head = HttpResponse::build(status);
         let id = self.id.to_string();
-        let content_type =
-            content_type.map_or("application/json", |value| value.to_str().unwrap_or("application/json"));
         head.insert_header((header::CONTENT_TYPE, content_type))
             .insert_header((REQUEST_ID, id.as_str()))
             .insert_header((ANTHROPIC_REQUEST_ID, id.as_str()))
@@ -84,6 +86,7 @@ impl Facts {
 /// What the client is told instead.
 pub fn check_whole(answer: &Answer) -> Result<(), RelayError> {
     match answer.ended {
+        Ended::ByUpstream if answer.is_error => Err(RelayError::BadAnswer("it is an error in place of an answer")),
         Ended::ByUpstream if is_json_object(&answer.bytes) => Ok(()),
         Ended::ByUpstream => Err(RelayError::BadAnswer("it is not a JSON object")),
         Ended::TimedOut => Err(RelayError::UpstreamTimeout),

@@ -5,7 +5,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use tokio::{runtime::Handle, sync::Semaphore};
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 use tokio_util::task::TaskTracker;
 
 /// How many answers are read to their end for clients that have left.
@@ -37,6 +37,11 @@ impl Background {
     /// Starts work that keeps a core busy for a moment, away from the event loops.
     pub fn compute(&self, work: impl FnOnce() + Send + 'static) {
         self.tracker.spawn_blocking_on(work, &self.runtime);
+    }
+
+    /// Starts a task that only watches another one: nobody waits for it.
+    pub fn watch(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.runtime.spawn(task).abort_handle()
     }
 
     /// A place to read an answer to its end; `None` when too many are being read.

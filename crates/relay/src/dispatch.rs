@@ -9,7 +9,7 @@ use std::{
 use actix_web::http::header::HeaderMap;
 use catalog::{CredentialEntry, Fault};
 use domain::{clock::UnixMs, request::AttemptRecord, request::Reason};
-use llm::{ChatRequest, json::Object, providers::FaultKind};
+use llm::{ChatRequest, json::Object, names_operator, providers::FaultKind};
 
 use crate::{
     admission::{Candidate, Plan},
@@ -57,14 +57,15 @@ impl Dispatch<'_> {
     pub async fn run(&self, settlement: &mut Settlement) -> Result<Won, Lost> {
         let mut attempts = 0;
         let mut last: Option<AttemptFailure> = None;
-        let mut _permit: Option<RetryPermit> = None;
+        // one for all further attempts of this request
+        let mut permit: Option<RetryPermit> = None;
         for candidate in &self.plan.candidates {
             let mut tried: Vec<domain::CredentialId> = Vec::new();
             while let Some(credential) = self.next_credential(candidate, &tried) {
                 if attempts > 0 {
                     let in_flight = self.relay.parts.gate.open_requests();
-                    _permit = self.relay.parts.retries.take(in_flight);
-                    if _permit.is_none() || attempts >= self.relay.parts.settings.max_attempts {
+                    permit = permit.or_else(|| self.relay.parts.retries.take(in_flight));
+                    if permit.is_none() || attempts >= self.relay.parts.settings.max_attempts {
                         return Err(self.lost(attempts, last));
                     }
                 }
@@ -113,11 +114,11 @@ impl Dispatch<'_> {
             head_deadline: self.head_deadline(started),
             first_deadline: self.first_deadline(started),
         };
-        let limit = self.plan.limit_is_ours.then_some(self.plan.output_limit);
+        let limit = self.plan.limit_is_ours.then_some(self.plan.bound.output_tokens);
         let result = match attempt.send(upstream_body(self.request, candidate, limit)).await {
             Ok(response) => {
                 settlement.head_arrived(candidate);
-                attempt.begin(response).await
+                attempt.begin(response, self.request.stream()).await
             }
             Err(failure) => Err(failure),
         };
@@ -194,7 +195,7 @@ impl Dispatch<'_> {
                 error: RelayError::UpstreamTimeout,
                 reason: Reason::TimeoutBeforeOutput,
             },
-            Some(AttemptFailure::NothingCame { .. }) => Lost {
+            Some(AttemptFailure::NothingCame { .. } | AttemptFailure::Unsuitable { .. }) => Lost {
                 error: RelayError::UpstreamFailed { attempts },
                 reason: Reason::UpstreamNoOutput,
             },
@@ -205,29 +206,28 @@ impl Dispatch<'_> {
         }
     }
 
-    /// What the upstream said about the client's own mistake. Its words are shown unless they repeat a credential.
+    /// What the upstream said about the client's own mistake. Its words are shown unless they are about the operator.
     fn rejection(&self, status: u16, code: Option<String>, message: Option<String>, body: &[u8]) -> Rejection {
         let object = Object::parse_bytes(body);
         let error = object.as_ref().and_then(|object| object.object("error"));
-        let text = |name: &str| error.as_ref().and_then(|error| error.string(name));
+        let fit = |words: &String| !self.names_operator(words);
+        let text = |name: &str| error.as_ref().and_then(|error| error.string(name)).filter(fit);
         let message = message
-            .filter(|words| !self.repeats_a_credential(words))
+            .filter(fit)
             .unwrap_or_else(|| "the upstream refused the request".to_owned());
         Rejection {
             status,
             message,
             kind: text("type"),
-            code,
+            code: code.filter(fit),
             param: text("param"),
         }
     }
 
-    fn repeats_a_credential(&self, words: &str) -> bool {
-        self.plan
-            .candidates
-            .iter()
-            .flat_map(|candidate| candidate.offer.pool.credentials.iter())
-            .any(|credential| words.contains(credential.secret.expose()))
+    fn names_operator(&self, words: &str) -> bool {
+        let pools = self.plan.candidates.iter().map(|candidate| &candidate.offer.pool);
+        let credentials = pools.flat_map(|pool| pool.credentials.iter());
+        names_operator(words, credentials.map(|credential| &credential.secret))
     }
 }
 

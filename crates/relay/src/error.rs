@@ -93,6 +93,12 @@ pub enum RelayError {
     /// Nothing is there.
     #[error("there is nothing at this address: see the documentation for the routes")]
     NoSuchRoute,
+    /// The address takes another method.
+    #[error("this address takes {allowed} requests only: use that method")]
+    WrongMethod {
+        /// The method.
+        allowed: &'static str,
+    },
     /// The request is unknown, or another tenant's.
     #[error("no request with this id exists")]
     UnknownRequest,
@@ -160,6 +166,7 @@ impl RelayError {
             Self::InsufficientCredit(_) | Self::BudgetExceeded(_) | Self::Debt(_) => 402,
             Self::KeyNotUsable(_) | Self::ModelNotAllowed(_) => 403,
             Self::UnknownModel(_) | Self::NotForSale { .. } | Self::NoSuchRoute | Self::UnknownRequest => 404,
+            Self::WrongMethod { .. } => 405,
             Self::BodyTimeout => 408,
             Self::BodyTooLarge { .. } => 413,
             Self::RateLimited { .. } => 429,
@@ -200,6 +207,7 @@ impl RelayError {
             Self::UpstreamTimeout => "upstream_timeout",
             Self::BadAnswer(_) => "bad_upstream_answer",
             Self::NoSuchRoute => "no_such_route",
+            Self::WrongMethod { .. } => "method_not_allowed",
             Self::UnknownRequest => "request_not_found",
             Self::Internal => "internal_error",
         }

@@ -1,33 +1,49 @@
 //! A streamed answer on its way to the client: each event goes on when it has arrived; a copy is looked at for usage.
 //!
 //! It is pulled by the client's connection, so a slow reader slows the upstream and nothing piles up here. When the
-//! client leaves, it is dropped: the upstream is cancelled by that, or read to its end where cancelling would not
-//! stop the bill.
+//! client leaves, or reads nothing for too long, it is dropped: the upstream is cancelled by that, or read to its end
+//! where cancelling would not stop the bill.
 
 use std::{
     collections::VecDeque,
+    io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use catalog::PoolEntry;
 use domain::request::Dialect;
 use futures_util::Stream;
-use llm::{ErrorView, StreamObserver, error_event, providers::CancelPolicy};
+use llm::{ErrorView, StreamObserver, error_event, names_operator, providers::CancelPolicy};
 use outbound::UpstreamBody;
+use tokio::task::AbortHandle;
 
 use crate::{
     background::Background,
+    parking::{Parking, evict},
     settlement::Settlement,
     verdict::{Basis, Ended, Verdict},
 };
 
+/// How long an upstream may keep the connection open after the end mark of its answer. Waiting a moment lets the
+/// connection be used again.
+const AFTER_END_MARK: Duration = Duration::from_secs(1);
+
 /// A streamed answer that has not ended.
 pub struct Exchange {
-    open: Option<Open>,
+    live: Arc<Parking<Live>>,
     ready: VecDeque<Bytes>,
-    background: Background,
+    over: bool,
+    watch: AbortHandle,
     dialect: Dialect,
     request_id: String,
+}
+
+/// The part that has to be ended, whoever holds it. Dropped, it is an answer whose client has left.
+struct Live {
+    open: Option<Open>,
+    background: Background,
 }
 
 struct Open {
@@ -35,6 +51,7 @@ struct Open {
     observer: StreamObserver,
     settlement: Settlement,
     cancel: CancelPolicy,
+    pool: Arc<PoolEntry>,
     idle: Duration,
     deadline: Instant,
 }
@@ -51,8 +68,12 @@ pub struct Begin {
     pub settlement: Settlement,
     /// What becomes of the bill when it is cancelled.
     pub cancel: CancelPolicy,
-    /// The longest silence.
+    /// Whose credentials must not be shown.
+    pub pool: Arc<PoolEntry>,
+    /// The longest silence of the upstream.
     pub idle: Duration,
+    /// The longest time in which the client reads nothing.
+    pub stall: Duration,
     /// When all of it has taken too long.
     pub deadline: Instant,
     /// Where it is read to its end without a client.
@@ -74,51 +95,70 @@ enum Step {
 impl Exchange {
     /// Takes the answer over, first bytes included.
     pub fn begin(begin: Begin) -> Self {
-        let open = Open {
-            body: begin.body,
-            observer: begin.observer,
-            settlement: begin.settlement,
-            cancel: begin.cancel,
-            idle: begin.idle,
-            deadline: begin.deadline,
-        };
-        let mut exchange = Self {
-            open: Some(open),
-            ready: VecDeque::new(),
+        let mut live = Live {
+            open: Some(Open {
+                body: begin.body,
+                observer: begin.observer,
+                settlement: begin.settlement,
+                cancel: begin.cancel,
+                pool: begin.pool,
+                idle: begin.idle,
+                deadline: begin.deadline,
+            }),
             background: begin.background,
+        };
+        let place = Arc::new(Parking::empty());
+        let watch = live.background.watch(evict(Arc::downgrade(&place), begin.stall));
+        let mut exchange = Self {
+            live: place,
+            ready: VecDeque::new(),
+            over: false,
+            watch,
             dialect: begin.dialect,
             request_id: begin.request_id,
         };
-        if let Some(open) = &mut exchange.open
-            && let Step::Over(ended) = open.take(&begin.first, &mut exchange.ready)
-        {
-            exchange.end(ended);
-        }
+        let step = live.take(&begin.first, &mut exchange.ready);
+        exchange.go_on(live, step);
         exchange
     }
 
-    /// The bytes for the client.
-    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
+    /// The bytes for the client. An error breaks the client's connection off.
+    pub fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> {
         futures_util::stream::unfold(self, |mut exchange| async move {
             let bytes = exchange.next().await?;
-            Some((Ok(bytes), exchange))
+            Some((bytes, exchange))
         })
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
-                return Some(bytes);
+                self.live.renew();
+                return Some(Ok(bytes));
             }
-            let open = self.open.as_mut()?;
-            if let Step::Over(ended) = open.step(&mut self.ready).await {
-                self.end(ended);
+            if self.over {
+                return None;
             }
+            let Some(mut live) = self.live.leave() else {
+                // taken away because nothing was read for too long: what follows must not look like an end
+                self.over = true;
+                return Some(Err(io::ErrorKind::TimedOut.into()));
+            };
+            let step = live.step(&mut self.ready).await;
+            self.go_on(live, step);
         }
     }
 
-    fn end(&mut self, ended: Ended) {
-        let Some(open) = self.open.take() else { return };
+    fn go_on(&mut self, live: Live, step: Step) {
+        match step {
+            Step::More => self.live.park(live),
+            Step::Over(ended) => self.end(live, ended),
+        }
+    }
+
+    fn end(&mut self, mut live: Live, ended: Ended) {
+        self.over = true;
+        let Some(open) = live.open.take() else { return };
         let (verdict, _) = open.settlement.finish(ended, open.observer.conclude());
         if let Some(event) = self.closing_event(&verdict) {
             self.ready.push_back(event);
@@ -147,40 +187,115 @@ impl Exchange {
     }
 }
 
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+impl Live {
+    fn take(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Step {
+        match &mut self.open {
+            Some(open) => open.take(chunk, ready),
+            None => Step::Over(Ended::ByClient),
+        }
+    }
+
+    async fn step(&mut self, ready: &mut VecDeque<Bytes>) -> Step {
+        match &mut self.open {
+            Some(open) => open.step(ready).await,
+            None => Step::Over(Ended::ByClient),
+        }
+    }
+}
+
 impl Open {
     async fn step(&mut self, ready: &mut VecDeque<Bytes>) -> Step {
-        let until = (Instant::now() + self.idle).min(self.deadline);
+        let now = Instant::now();
+        // an upstream that always has something to say never lets a timer win
+        if now >= self.deadline {
+            return if self.has_end_mark() {
+                self.end_of_body(ready)
+            } else {
+                Step::Over(Ended::TimedOut)
+            };
+        }
+        let until = (now + self.idle).min(self.deadline);
         match tokio::time::timeout_at(until.into(), self.body.next_chunk()).await {
             Ok(Some(Ok(chunk))) => self.take(&chunk, ready),
+            // behind the end mark it does not matter how the connection ends
+            Ok(None) => self.end_of_body(ready),
+            Ok(Some(Err(_))) | Err(_) if self.has_end_mark() => self.end_of_body(ready),
             Ok(Some(Err(_))) => Step::Over(Ended::Broken),
-            Ok(None) => {
-                self.observer.finish(&mut |bytes| ready.push_back(bytes));
-                Step::Over(Ended::ByUpstream)
-            }
             Err(_) => Step::Over(Ended::TimedOut),
         }
     }
 
+    const fn has_end_mark(&self) -> bool {
+        self.observer.observed().done_seen
+    }
+
+    fn end_of_body(&mut self, ready: &mut VecDeque<Bytes>) -> Step {
+        self.observer.finish(&mut |bytes| ready.push_back(bytes));
+        self.show_error(ready);
+        Step::Over(Ended::ByUpstream)
+    }
+
     fn take(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Step {
-        match self.observer.push(chunk, &mut |bytes| ready.push_back(bytes)) {
+        let had_end_mark = self.has_end_mark();
+        let pushed = self.observer.push(chunk, &mut |bytes| ready.push_back(bytes));
+        self.show_error(ready);
+        if !had_end_mark && self.has_end_mark() {
+            self.deadline = self.deadline.min(Instant::now() + AFTER_END_MARK);
+        }
+        match pushed {
             Ok(()) => Step::More,
             Err(_) => Step::Over(Ended::Unreadable),
+        }
+    }
+
+    /// The provider's own words about an error go on, unless they are about the operator. Then the closing event says
+    /// in ours what happened.
+    fn show_error(&mut self, ready: &mut VecDeque<Bytes>) {
+        let Some(words) = self.observer.take_after_error() else {
+            return;
+        };
+        let credentials = || self.pool.credentials.iter().map(|credential| &credential.secret);
+        let error = self.observer.observed().error.as_ref();
+        let read = error
+            .into_iter()
+            .flat_map(|error| [&error.code, &error.message])
+            .flatten();
+        let is_unfit = names_operator(&String::from_utf8_lossy(&words), credentials())
+            || read.into_iter().any(|text| names_operator(text, credentials()));
+        if is_unfit {
+            tracing::warn!(pool = %self.pool.id, "an error about the operator's account was kept from a client");
+        } else {
+            ready.push_back(words);
         }
     }
 
     /// Reads the answer to its end for its usage: the provider bills all of it anyway.
     async fn drain(mut self) {
         let mut nobody = VecDeque::new();
-        while let Step::More = self.step(&mut nobody).await {
-            nobody.clear();
-        }
-        self.settlement.finish(Ended::ByClient, self.observer.conclude());
+        let read = loop {
+            match self.step(&mut nobody).await {
+                Step::More => nobody.clear(),
+                Step::Over(read) => break read,
+            }
+        };
+        self.settlement.finish_unattended(read, self.observer.conclude());
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Live {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
+        if open.has_end_mark() {
+            // clients often leave at the mark, before the connection has ended
+            open.settlement.finish(Ended::ByUpstream, open.observer.conclude());
+            return;
+        }
         if open.cancel == CancelPolicy::Drain
             && let Some(place) = self.background.drain_place()
         {

@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod gate;
 mod handlers;
+mod parking;
 mod parts;
 mod pipeline;
 mod reply;

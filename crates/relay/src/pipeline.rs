@@ -12,7 +12,7 @@ use bytes::Bytes;
 use catalog::{ModelEntry, Snapshot};
 use domain::{RequestId, request::Dialect};
 use ledger::Hold;
-use llm::{ChatRequest, StreamObserver, StreamOptions};
+use llm::{ChatRequest, StreamObserver, StreamOptions, UsageLimits};
 use rate_limiter::Decision;
 
 use crate::{
@@ -67,8 +67,7 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
         hold,
         pass: incoming.pass,
         record: new_record(incoming.id, caller, &request, &model.id, &plan, admitted_at),
-        max_input_tokens: plan.input_tokens,
-        max_output_tokens: plan.output_limit.saturating_mul(request.choices()),
+        limits: plan.usage_limits(),
         request: Arc::clone(&request),
         started,
     });
@@ -90,9 +89,9 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
     };
     let facts = answer::Facts::of(incoming.id, &won, &plan, &model.id);
     if request.stream() {
-        Ok(stream(relay, &request, won, settlement, deadline, &facts))
+        Ok(stream(relay, &request, won, settlement, &plan, deadline, &facts))
     } else {
-        whole(relay, won, settlement, deadline, &facts).await
+        whole(relay, won, settlement, plan.usage_limits(), deadline, &facts).await
     }
 }
 
@@ -148,6 +147,7 @@ fn stream(
     request: &ChatRequest,
     won: Won,
     settlement: Settlement,
+    plan: &Plan,
     deadline: Instant,
     facts: &answer::Facts,
 ) -> HttpResponse {
@@ -157,16 +157,19 @@ fn stream(
         strip_usage_chunk: !request.client_wants_usage(),
         choices: request.choices(),
         max_event_bytes: settings.max_event_bytes,
+        limits: plan.usage_limits(),
         ..StreamOptions::new(request.dialect(), profile.usage_profile)
     });
-    let mut head = facts.head(won.begun.status, won.begun.content_type.as_ref());
+    let mut head = facts.head(won.begun.status, answer::EVENT_STREAM);
     let exchange = Exchange::begin(Begin {
         first: won.begun.first,
         body: won.begun.body,
         observer,
         settlement,
         cancel: profile.cancel,
+        pool: Arc::clone(&won.candidate.offer.pool),
         idle: settings.idle_timeout(),
+        stall: settings.write_stall_timeout(),
         deadline,
         background: relay.parts.background.clone(),
         dialect: request.dialect(),
@@ -179,6 +182,7 @@ async fn whole(
     relay: &Relay,
     won: Won,
     settlement: Settlement,
+    limits: UsageLimits,
     deadline: Instant,
     facts: &answer::Facts,
 ) -> Result<HttpResponse, RelayError> {
@@ -188,6 +192,7 @@ async fn whole(
         settlement,
         dialect: won.candidate.profile.dialect,
         usage_profile: won.candidate.profile.usage_profile,
+        limits,
         max_bytes: relay.parts.settings.max_answer_bytes,
         deadline,
     };
@@ -196,7 +201,7 @@ async fn whole(
         .await
         .ok_or(RelayError::Internal)?;
     answer::check_whole(&read)?;
-    let mut head = facts.head(won.begun.status, won.begun.content_type.as_ref());
+    let mut head = facts.head(won.begun.status, answer::JSON);
     facts.add_cost(&mut head, read.cost);
     Ok(head.body(read.bytes))
 }

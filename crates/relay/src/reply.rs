@@ -42,6 +42,9 @@ pub fn error_response(dialect: Dialect, id: RequestId, error: &RelayError) -> Ht
     if let Some(seconds) = error.retry_after_s() {
         response.insert_header((header::RETRY_AFTER, seconds));
     }
+    if let RelayError::WrongMethod { allowed } = error {
+        response.insert_header((header::ALLOW, *allowed));
+    }
     if matches!(error, RelayError::Draining) {
         response.force_close();
     }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, Resource, Route,
     web::{self, Data, ServiceConfig},
 };
-use domain::RequestId;
+use domain::{RequestId, request::Dialect};
 use outbound::UpstreamClient;
 
 use crate::{
@@ -24,13 +24,32 @@ pub fn configure(parts: &Arc<RelayParts>, client: UpstreamClient, config: &mut S
     };
     config
         .app_data(Data::new(relay))
-        .route("/v1/chat/completions", web::post().to(chat::chat_completions))
-        .route("/v1/messages", web::post().to(chat::messages))
-        .route("/v1/models", web::get().to(models::list_models))
+        .service(only(
+            "POST",
+            "/v1/chat/completions",
+            web::post().to(chat::chat_completions),
+        ))
+        .service(only("POST", "/v1/messages", web::post().to(chat::messages)))
+        .service(only("GET", "/v1/models", web::get().to(models::list_models)))
         // a model's id has a slash in it
-        .route("/v1/models/{id:.+}", web::get().to(models::show_model))
-        .route("/v1/key", web::get().to(key::show_key))
-        .route("/v1/requests/{id}", web::get().to(requests::show_request));
+        .service(only("GET", "/v1/models/{id:.+}", web::get().to(models::show_model)))
+        .service(only("GET", "/v1/key", web::get().to(key::show_key)))
+        .service(only("GET", "/v1/requests/{id}", web::get().to(requests::show_request)));
+}
+
+/// A resource with one method; every other one is told which.
+fn only(allowed: &'static str, path: &'static str, route: Route) -> Resource {
+    web::resource(path)
+        .route(route)
+        .default_service(web::to(move |request: HttpRequest| {
+            let dialect = match path {
+                "/v1/messages" => Dialect::AnthropicMessages,
+                "/v1/chat/completions" => Dialect::OpenaiChat,
+                _ => models::dialect_of(request.headers()),
+            };
+            let error = RelayError::WrongMethod { allowed };
+            std::future::ready(error_response(dialect, RequestId::generate(), &error))
+        }))
 }
 
 /// What is answered where there is no route.

@@ -21,6 +21,8 @@ pub struct RelaySettings {
     pub first_byte_timeout_ms: u64,
     /// The longest silence in an answer that has begun, in milliseconds.
     pub idle_timeout_ms: u64,
+    /// The longest time in which the client of a stream reads nothing while there is something to read, in milliseconds.
+    pub write_stall_timeout_ms: u64,
     /// The longest time for a whole request, in milliseconds.
     pub total_timeout_ms: u64,
     /// The longest wait for a hold to be durable, in milliseconds.
@@ -42,6 +44,7 @@ impl Default for RelaySettings {
             max_event_bytes: 1024 * 1024,
             first_byte_timeout_ms: 120_000,
             idle_timeout_ms: 150_000,
+            write_stall_timeout_ms: 60_000,
             total_timeout_ms: 900_000,
             hold_timeout_ms: 10_000,
             default_output_limit: 16_384,
@@ -64,6 +67,7 @@ impl RelaySettings {
             ("max_event_bytes", self.max_event_bytes > 0),
             ("first_byte_timeout_ms", self.first_byte_timeout_ms > 0),
             ("idle_timeout_ms", self.idle_timeout_ms > 0),
+            ("write_stall_timeout_ms", self.write_stall_timeout_ms > 0),
             ("total_timeout_ms", self.total_timeout_ms > 0),
             ("hold_timeout_ms", self.hold_timeout_ms > 0),
             ("smallest_output_limit", self.smallest_output_limit > 0),
@@ -81,6 +85,11 @@ impl RelaySettings {
     /// The longest time for a whole request.
     pub const fn total_timeout(&self) -> Duration {
         Duration::from_millis(self.total_timeout_ms)
+    }
+
+    /// The longest time in which a client reads nothing.
+    pub const fn write_stall_timeout(&self) -> Duration {
+        Duration::from_millis(self.write_stall_timeout_ms)
     }
 
     /// The longest silence in an answer.

@@ -8,18 +8,18 @@ use std::{sync::Arc, time::Instant};
 use domain::{
     Amount,
     clock::UnixMs,
-    pricing::{Charge, Circumstances, PinnedRegion, SearchContext, ServiceTier, charge},
+    pricing::{Charge, Circumstances, PinnedRegion, SearchContext, ServiceTier, ServiceTiers, charge},
     request::{AttemptRecord, Reason, RequestRecord},
     usage::{TokenClass, Usage, UsageSource},
 };
 use ledger::{Ending, Hold, ProviderCost};
-use llm::{Accounted, ChatRequest, Observed, UsageReport, usage_or_estimate};
+use llm::{Accounted, ChatRequest, Observed, UsageLimits, UsageReport, usage_or_estimate};
 
 use crate::{
     admission::Candidate,
     gate::Pass,
     parts::RelayParts,
-    verdict::{Basis, Ended, Reported, Seen, Verdict, judge},
+    verdict::{Basis, Ended, Reported, Seen, Verdict, judge, judge_unattended},
 };
 
 /// Ends a request exactly once. Dropped without an end, it is a client that left before an answer began.
@@ -34,8 +34,7 @@ struct Open {
     _pass: Pass,
     request: Arc<ChatRequest>,
     record: RequestRecord,
-    max_input_tokens: u64,
-    max_output_tokens: u64,
+    limits: UsageLimits,
     winner: Option<Candidate>,
     unbilled: Vec<ProviderCost>,
     started: Instant,
@@ -63,10 +62,8 @@ pub struct Opening {
     pub request: Arc<ChatRequest>,
     /// The record as far as it is known.
     pub record: RequestRecord,
-    /// Input tokens at most.
-    pub max_input_tokens: u64,
-    /// Output tokens at most, of all choices.
-    pub max_output_tokens: u64,
+    /// The most that the answer can use.
+    pub limits: UsageLimits,
     /// When the request was admitted.
     pub started: Instant,
 }
@@ -81,8 +78,7 @@ impl Settlement {
                 _pass: opening.pass,
                 request: opening.request,
                 record: opening.record,
-                max_input_tokens: opening.max_input_tokens,
-                max_output_tokens: opening.max_output_tokens,
+                limits: opening.limits,
                 winner: None,
                 unbilled: Vec::new(),
                 started: opening.started,
@@ -128,20 +124,28 @@ impl Settlement {
     }
 
     /// The answer ended. The charge is known at once unless it has to be estimated.
-    pub fn finish(mut self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
+    pub fn finish(self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
         let verdict = judge(ended, &seen(&observed));
-        let Some(open) = self.open.take() else {
-            return (verdict, None);
-        };
-        if verdict.basis == Basis::Reported && open.is_plausible(&observed) {
-            return (verdict, open.settle(verdict, &observed));
+        (verdict, self.close(verdict, observed))
+    }
+
+    /// The answer was read on after its client had left, and this is how the reading ended.
+    pub fn finish_unattended(self, read: Ended, observed: Observed) {
+        let verdict = judge_unattended(read, &seen(&observed));
+        self.close(verdict, observed);
+    }
+
+    fn close(mut self, verdict: Verdict, observed: Observed) -> Option<KnownCost> {
+        let open = self.open.take()?;
+        if verdict.basis == Basis::Reported {
+            return open.settle(verdict, &observed);
         }
         // counting tokens takes a core for a moment: not on the event loop
         let background = open.parts.background.clone();
         background.compute(move || {
             open.settle(verdict, &observed);
         });
-        (verdict, None)
+        None
     }
 }
 
@@ -179,21 +183,13 @@ impl Open {
         u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
-    fn is_plausible(&self, observed: &Observed) -> bool {
-        let UsageReport::Reported(report) = &observed.usage else {
-            return false;
-        };
-        report.usage.total_input_tokens() <= self.max_input_tokens.saturating_mul(2)
-            && report.usage.total_output_tokens() <= self.max_output_tokens.saturating_mul(2)
-    }
-
     fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed) -> Option<KnownCost> {
         self.record.served_model.clone_from(&observed.served_model);
         let Some(winner) = self.winner.clone() else {
             self.void(Reason::InternalError, 500);
             return None;
         };
-        let accounted = usage_or_estimate(&self.request, observed, self.max_input_tokens, self.max_output_tokens);
+        let accounted = usage_or_estimate(&self.request, observed);
         let charged = self.price(&winner, &accounted, observed);
         self.record.usage = accounted.usage;
         self.record.usage_source = accounted.source;
@@ -201,6 +197,7 @@ impl Open {
             .flags
             .extend(accounted.flags.iter().map(|flag| (*flag).to_owned()));
         let provider = winner.offer.provider.slug.to_string();
+        self.record.provider.get_or_insert_with(|| provider.clone());
         if verdict.basis == Basis::Nothing {
             self.unbilled.push(ProviderCost {
                 provider,
@@ -232,7 +229,7 @@ impl Open {
     /// The charge; nothing, with an alarm, when the prices do not cover what was used: the quote was to see to that.
     fn price(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Charge {
         let circumstances = Circumstances {
-            service_tier: observed.service_tier.as_deref().and_then(ServiceTier::named),
+            service_tier: self.served_tier(observed),
             region: self.request.region().and_then(pinned_region),
             thinking: self.request.thinking().unwrap_or(false),
             search_context: self
@@ -249,9 +246,18 @@ impl Open {
         })
     }
 
+    /// The tier that the provider says it applied; the ordinary one for a request that asked for no other, whatever the
+    /// operator's account is set to: the quote was for that.
+    fn served_tier(&self, observed: &Observed) -> Option<ServiceTier> {
+        match ServiceTiers::asked(self.request.service_tier()) {
+            ServiceTiers::Ordinary => None,
+            ServiceTiers::Any => observed.service_tier.as_deref().and_then(ServiceTier::named),
+        }
+    }
+
     /// What a provider may bill for a prompt whose answer came to nothing.
     fn prompt_cost(&self, candidate: &Candidate) -> ProviderCost {
-        let usage = Usage::default().with_tokens(TokenClass::Input, self.max_input_tokens);
+        let usage = Usage::default().with_tokens(TokenClass::Input, self.limits.input_tokens);
         let circumstances = Circumstances::at(self.parts.ledger.clock().now());
         let amount = charge(&candidate.prices, &usage, &circumstances).map_or(Amount::ZERO, |c| c.list_cost());
         ProviderCost {

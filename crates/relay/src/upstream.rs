@@ -37,14 +37,19 @@ pub enum AttemptFailure {
         /// Its status.
         status: u16,
     },
+    /// A 2xx head, and a body that cannot be relayed as what was asked for.
+    Unsuitable {
+        /// Its status.
+        status: u16,
+        /// What is wrong with it: `compressed`, `not_a_stream`.
+        what: &'static str,
+    },
 }
 
 /// An answer that has begun.
 pub struct Begun {
     /// The upstream's status.
     pub status: u16,
-    /// What the upstream says the body is.
-    pub content_type: Option<HeaderValue>,
     /// The first bytes of the body.
     pub first: Bytes,
     /// The rest of the body.
@@ -87,20 +92,27 @@ impl Attempt<'_> {
     }
 
     /// Waits for the first bytes: until they are here, another offer may still answer.
-    pub async fn begin(&self, response: Response<UpstreamBody>) -> Result<Begun, AttemptFailure> {
+    pub async fn begin(&self, response: Response<UpstreamBody>, stream: bool) -> Result<Begun, AttemptFailure> {
         let status = response.status().as_u16();
         let (head, mut body) = response.into_parts();
-        let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+        if is_compressed(&head.headers) {
+            return Err(AttemptFailure::Unsuitable {
+                status,
+                what: "compressed",
+            });
+        }
+        let declared_stream = declares_stream(&head.headers);
         loop {
             match tokio::time::timeout_at(self.first_deadline.into(), body.next_chunk()).await {
                 Ok(Some(Ok(first))) if first.is_empty() => {}
                 Ok(Some(Ok(first))) => {
-                    return Ok(Begun {
-                        status,
-                        content_type,
-                        first,
-                        body,
-                    });
+                    if stream && !declared_stream && !looks_like_stream(&first) {
+                        return Err(AttemptFailure::Unsuitable {
+                            status,
+                            what: "not_a_stream",
+                        });
+                    }
+                    return Ok(Begun { status, first, body });
                 }
                 Ok(Some(Err(_)) | None) => return Err(AttemptFailure::NothingCame { status }),
                 Err(_) => return Err(AttemptFailure::NoHead),
@@ -160,6 +172,27 @@ impl Attempt<'_> {
     }
 }
 
+/// Some compress although they were told not to; nothing here reads that.
+fn is_compressed(headers: &http::HeaderMap) -> bool {
+    let coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    headers.get_all(header::CONTENT_ENCODING).iter().any(coded)
+}
+
+fn declares_stream(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.and_then(|kind| kind.split(';').next())
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+}
+
+/// Whether bytes without a declaration begin as events do: compatibles forget the header, but an error object or an
+/// HTML page begins otherwise.
+fn looks_like_stream(first: &[u8]) -> bool {
+    let text = first.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(first).trim_ascii_start();
+    [&b"data:"[..], b"event:", b"id:", b"retry:", b":"]
+        .iter()
+        .any(|field| text.starts_with(field) || (!text.is_empty() && field.starts_with(text)))
+}
+
 async fn read_some(mut body: UpstreamBody) -> Bytes {
     let mut read = BytesMut::new();
     while let Some(Ok(chunk)) = body.next_chunk().await {
@@ -185,13 +218,16 @@ impl AttemptFailure {
             Self::NoHead => "first_byte_timeout".to_owned(),
             Self::Refused { status, .. } => format!("status_{status}"),
             Self::NothingCame { .. } => "nothing_came".to_owned(),
+            Self::Unsuitable { what, .. } => (*what).to_owned(),
         }
     }
 
     /// The upstream's status, where a head came.
     pub const fn status(&self) -> Option<u16> {
         match self {
-            Self::Refused { status, .. } | Self::NothingCame { status } => Some(*status),
+            Self::Refused { status, .. } | Self::NothingCame { status } | Self::Unsuitable { status, .. } => {
+                Some(*status)
+            }
             Self::Unreachable(_) | Self::NoHead => None,
         }
     }
@@ -200,8 +236,45 @@ impl AttemptFailure {
     pub const fn may_be_billed(&self) -> bool {
         match self {
             Self::Unreachable(error) => !error.is_before_send(),
-            Self::NoHead | Self::NothingCame { .. } => true,
+            Self::NoHead | Self::NothingCame { .. } | Self::Unsuitable { .. } => true,
             Self::Refused { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_told_from_pages_and_objects() {
+        for events in [
+            "data: {}",
+            ": ping",
+            "event: x",
+            "\u{feff}data:",
+            "\r\n\ndata: 1",
+            "da",
+            "i",
+        ] {
+            assert!(looks_like_stream(events.as_bytes()), "{events}");
+        }
+        for other in ["{\"error\":{}}", "<html>", "[1]", "database", "\u{1f}\u{8b}", ""] {
+            assert!(!looks_like_stream(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_declared_stream_and_a_compressed_body_are_seen() {
+        let headers = |name, value: &'static str| {
+            http::HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
+        assert!(declares_stream(&headers(
+            "content-type",
+            "Text/Event-Stream; charset=utf-8"
+        )));
+        assert!(!declares_stream(&headers("content-type", "application/json")));
+        assert!(is_compressed(&headers("content-encoding", "gzip")));
+        assert!(!is_compressed(&headers("content-encoding", "identity")));
     }
 }

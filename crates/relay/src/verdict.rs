@@ -60,6 +60,17 @@ pub struct Verdict {
     pub basis: Basis,
 }
 
+/// Decides about an answer that was read on without its client: one that came to nothing is free for whoever has left,
+/// too.
+pub fn judge_unattended(read: Ended, seen: &Seen) -> Verdict {
+    let attended = judge(read, seen);
+    if attended.basis == Basis::Nothing {
+        attended
+    } else {
+        judge(Ended::ByClient, seen)
+    }
+}
+
 /// Decides.
 pub fn judge(ended: Ended, seen: &Seen) -> Verdict {
     let free = |reason| Verdict {
@@ -194,6 +205,21 @@ mod tests {
             verdict(Ended::TimedOut, true, false, false, None),
             (Reason::TimeoutAfterOutput, Basis::Estimated)
         );
+    }
+
+    #[test]
+    fn a_client_that_left_does_not_pay_for_an_upstream_that_fails() {
+        let seen = Seen {
+            output: true,
+            finish: true,
+            usage: Some(Reported { output_tokens: 3 }),
+            ..Seen::default()
+        };
+        let whole = judge_unattended(Ended::ByUpstream, &seen);
+        assert_eq!((whole.reason, whole.basis), (Reason::ClientGone, Basis::Reported));
+        for read in [Ended::ByUpstream, Ended::Broken, Ended::Unreadable, Ended::TimedOut] {
+            assert_eq!(judge_unattended(read, &Seen::default()).basis, Basis::Nothing);
+        }
     }
 
     #[test]

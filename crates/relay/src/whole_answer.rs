@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use domain::request::Dialect;
-use llm::{Observed, UsageProfile, observe_body};
+use llm::{Observed, UsageLimits, UsageProfile, observe_body};
 use outbound::UpstreamBody;
 
 use crate::{
@@ -34,6 +34,8 @@ pub struct Reading {
     pub dialect: Dialect,
     /// How its usage is read.
     pub usage_profile: UsageProfile,
+    /// The most that it can have used.
+    pub limits: UsageLimits,
     /// The largest answer that is accepted.
     pub max_bytes: usize,
     /// When it has taken too long.
@@ -48,6 +50,8 @@ pub struct Answer {
     pub cost: Option<KnownCost>,
     /// How the reading ended.
     pub ended: Ended,
+    /// It holds an error and no output, whatever its status says.
+    pub is_error: bool,
 }
 
 impl WholeAnswer {
@@ -62,7 +66,7 @@ impl WholeAnswer {
     /// Reads it to its end. Dropping this future leaves the rest of the reading to the background.
     pub async fn read(mut self) -> Option<Answer> {
         let ended = self.open.as_mut()?.collect().await;
-        Some(self.open.take()?.conclude(ended, ended))
+        Some(self.open.take()?.conclude(ended))
     }
 }
 
@@ -70,6 +74,10 @@ impl Reading {
     /// Reads the rest into `first`. What was read survives a cancellation.
     async fn collect(&mut self) -> Ended {
         loop {
+            // an upstream that always has something to say never lets a timer win
+            if Instant::now() >= self.deadline {
+                return Ended::TimedOut;
+            }
             match tokio::time::timeout_at(self.deadline.into(), self.body.next_chunk()).await {
                 Ok(None) => return Ended::ByUpstream,
                 Ok(Some(Err(_))) => return Ended::Broken,
@@ -88,16 +96,22 @@ impl Reading {
         self.first = grown.freeze();
     }
 
-    fn conclude(self, read: Ended, ended: Ended) -> Answer {
-        let observed = match read {
-            Ended::ByUpstream => observe_body(self.dialect, self.usage_profile, &self.first),
+    fn observe(&self, read: Ended) -> Observed {
+        match read {
+            Ended::ByUpstream => observe_body(self.dialect, self.usage_profile, self.limits, &self.first),
             _ => Observed::default(),
-        };
-        let (_, cost) = self.settlement.finish(ended, observed);
+        }
+    }
+
+    fn conclude(self, read: Ended) -> Answer {
+        let observed = self.observe(read);
+        let is_error = observed.error.is_some() && !observed.output_began;
+        let (_, cost) = self.settlement.finish(read, observed);
         Answer {
             bytes: self.first,
             cost,
             ended: read,
+            is_error,
         }
     }
 }
@@ -107,7 +121,8 @@ impl Drop for WholeAnswer {
         let Some(mut reading) = self.open.take() else { return };
         self.background.spawn(async move {
             let read = reading.collect().await;
-            reading.conclude(read, Ended::ByClient);
+            let observed = reading.observe(read);
+            reading.settlement.finish_unattended(read, observed);
         });
     }
 }

@@ -185,8 +185,15 @@ impl Column {
             Self::Uuid(values) => values.get(row).map(hex).into(),
             Self::I64(values) => values.get(row).copied().into(),
             Self::Text(values) => values.get(row).cloned().into(),
-            Self::OptionalText(values) => values.get(row).cloned().flatten().into(),
-            Self::OptionalUuid(values) => values.get(row).and_then(Option::as_ref).map(hex).into(),
+            // as PostgreSQL will see them, see `postgres_field`
+            Self::OptionalText(values) => {
+                let present = values.get(row).cloned().flatten().filter(|text| !text.is_empty());
+                present.into()
+            }
+            Self::OptionalUuid(values) => {
+                let present = values.get(row).and_then(Option::as_ref).filter(|id| !id.is_nil());
+                present.map(hex).into()
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use sea_orm::{
     SqlxSqliteConnector, Statement, TransactionOptions, TransactionTrait,
 };
 use sqlx::{
-    ConnectOptions,
+    ConnectOptions, Connection,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -113,6 +113,7 @@ impl Database {
             .disable_statement_logging();
         // Conditional updates under row locks need to see what has been committed since, whatever the server's default.
         let options = options.options([("default_transaction_isolation", "read committed")]);
+        try_once(&options).await?;
         // A node that stops between two statements must not stop the others.
         let money_options = options.clone().options([
             ("lock_timeout", "200ms"),
@@ -212,6 +213,15 @@ pub(crate) async fn database_now(connection: &impl ConnectionTrait, backend: Bac
         .await?
         .ok_or_else(|| StoreError::damaged("the database's clock"))?;
     Ok(UnixMs(row.try_get("", "now_ms")?))
+}
+
+/// Connects once before the pools do: theirs would try again until time is up, and then not say why.
+async fn try_once(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let connected = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect()).await;
+    let connection = connected
+        .map_err(|_| unavailable(sqlx::Error::PoolTimedOut))?
+        .map_err(unavailable)?;
+    connection.close().await.map_err(unavailable)
 }
 
 fn unavailable(error: sqlx::Error) -> StoreError {

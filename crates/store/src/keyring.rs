@@ -122,34 +122,34 @@ impl Keyring {
 
 async fn verify_one(tx: &crate::Tx, purpose: Purpose, key: &ServerKey) -> Result<(), StoreError> {
     let expected = hex::encode(key.hmac(format!("truerelay check value: {}", purpose.as_str()).as_bytes()));
+    let mut known = known_checks(tx, purpose).await?;
+    if known.is_empty() {
+        // nodes may start together on a new database: the first key counts, and the others are compared with it
+        tx.execute(
+            "INSERT INTO key_check (purpose, key_id, check_value) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            vec![purpose.as_str().into(), key.id().into(), expected.clone().into()],
+        )
+        .await?;
+        known = known_checks(tx, purpose).await?;
+    }
+    match known.iter().find(|(id, _)| id == key.id()) {
+        Some((_, check)) if *check == expected => Ok(()),
+        Some((id, _)) => Err(wrong_key(purpose, id)),
+        None => Err(unknown_key(purpose, key.id(), known.iter().map(|(id, _)| id.as_str()))),
+    }
+}
+
+/// The ids of the keys that the database knows, each with its check value.
+async fn known_checks(tx: &crate::Tx, purpose: Purpose) -> Result<Vec<(String, String)>, StoreError> {
     let rows = tx
         .query(
             "SELECT key_id, check_value FROM key_check WHERE purpose = $1",
             vec![purpose.as_str().into()],
         )
         .await?;
-    let mut known_ids = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let id: String = row.try_get("", "key_id")?;
-        let check: String = row.try_get("", "check_value")?;
-        if id == key.id() {
-            return if check == expected {
-                Ok(())
-            } else {
-                Err(wrong_key(purpose, &id))
-            };
-        }
-        known_ids.push(id);
-    }
-    if !known_ids.is_empty() {
-        return Err(unknown_key(purpose, key.id(), &known_ids));
-    }
-    tx.execute(
-        "INSERT INTO key_check (purpose, key_id, check_value) VALUES ($1, $2, $3)",
-        vec![purpose.as_str().into(), key.id().into(), expected.into()],
-    )
-    .await?;
-    Ok(())
+    rows.iter()
+        .map(|row| Ok((row.try_get("", "key_id")?, row.try_get("", "check_value")?)))
+        .collect()
 }
 
 fn wrong_key(purpose: Purpose, id: &str) -> StoreError {
@@ -159,10 +159,10 @@ fn wrong_key(purpose: Purpose, id: &str) -> StoreError {
     ))
 }
 
-fn unknown_key(purpose: Purpose, id: &str, known: &[String]) -> StoreError {
+fn unknown_key<'a>(purpose: Purpose, id: &str, known: impl Iterator<Item = &'a str>) -> StoreError {
     StoreError::Settings(format!(
         "the {} key has the id `{id}`, but this database was made with `{}`: give the original key",
         purpose.as_str(),
-        known.join("`, `")
+        known.collect::<Vec<_>>().join("`, `")
     ))
 }

@@ -130,6 +130,8 @@ pub struct ReadFields {
     pub region: Option<String>,
     /// Perplexity's `search_context_size`, which decides its request fee.
     pub search_context_size: Option<String>,
+    /// Whether the answer may hold anything but text.
+    pub asks_for_media: bool,
 }
 
 impl ChatRequest {
@@ -220,6 +222,11 @@ impl ChatRequest {
     /// The search context size, which decides Perplexity's request fee.
     pub fn search_context_size(&self) -> Option<&str> {
         self.read.search_context_size.as_deref()
+    }
+
+    /// Whether the answer is asked for in text alone (OpenAI's `modalities` and `audio` ask for more).
+    pub const fn is_text_only(&self) -> bool {
+        !self.read.asks_for_media
     }
 
     /// What the input consists of.

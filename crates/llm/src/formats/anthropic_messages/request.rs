@@ -53,6 +53,7 @@ pub(crate) fn read_fields(object: &Object<'_>) -> Result<ReadFields, RequestErro
             .map(|kind| kind != "disabled"),
         region: text_field(object, "inference_geo")?,
         search_context_size: None,
+        asks_for_media: false,
     })
 }
 

@@ -77,7 +77,16 @@ pub(crate) fn read_fields(object: &Object<'_>) -> Result<ReadFields, RequestErro
         search_context_size: object
             .object("web_search_options")
             .and_then(|options| options.string("search_context_size")),
+        asks_for_media: asks_for_media(object),
     })
+}
+
+/// `modalities` that are not just text, or a voice for the answer.
+fn asks_for_media(object: &Object<'_>) -> bool {
+    let is_text = |kind: &str| json::string(kind).as_deref() == Some("text");
+    // what is no list is not understood here, and perhaps there
+    let lists_text = |list: &str| json::elements(list).is_some_and(|kinds| kinds.into_iter().all(is_text));
+    object.get("audio").is_some() || object.get("modalities").is_some_and(|list| !lists_text(list))
 }
 
 fn wants_usage(object: &Object<'_>) -> Result<bool, RequestError> {

@@ -1,0 +1,9 @@
+//! What every owner of tables relies on, against the real databases: SQLite always, PostgreSQL as well when
+//! `TRUERELAY_TEST_POSTGRES_URL` names a server.
+
+mod bulk;
+mod databases;
+mod idempotency;
+mod keys;
+mod schema;
+mod writing;

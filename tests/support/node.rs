@@ -1,0 +1,153 @@
+//! One node: a folder with its configuration and its log, and the process that serves from it.
+
+use std::{
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{Backend, Process};
+
+/// A node, and where it is reached. Ends with its owner.
+pub struct Node {
+    process: Process,
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+    relay_url: String,
+    admin_url: String,
+}
+
+impl Node {
+    /// Starts a node on free ports and waits until it is ready.
+    pub async fn start(backend: &Backend, environment: Vec<(String, String)>, more_config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (relay_port, admin_port) = (free_port(), free_port());
+        write_config(&folder, backend, relay_port, admin_port, more_config);
+        let mut node = Self {
+            process: serve(folder.path(), &environment),
+            folder,
+            environment,
+            relay_url: format!("http://127.0.0.1:{relay_port}"),
+            admin_url: format!("http://127.0.0.1:{admin_port}"),
+        };
+        node.wait_ready().await;
+        node
+    }
+
+    /// Starts it again on the same folder and ports.
+    pub async fn restart(&mut self) {
+        self.process = serve(self.folder.path(), &self.environment);
+        self.wait_ready().await;
+    }
+
+    /// Asks it to stop, and waits until it has, with success.
+    pub fn stop(&mut self) {
+        self.process.signal("TERM");
+        let status = self.process.wait(Duration::from_secs(60));
+        assert!(
+            status.success(),
+            "the node stopped with {status}; its log:\n{}",
+            self.process.log()
+        );
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Where customers call.
+    pub fn relay_url(&self) -> &str {
+        &self.relay_url
+    }
+
+    /// Where operators call.
+    pub fn admin_url(&self) -> &str {
+        &self.admin_url
+    }
+
+    /// Its data folder.
+    pub fn data_folder(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Runs a subcommand with its configuration and environment, changed as given.
+    pub fn command_with(&self, arguments: &[&str], environment: &[(String, String)]) -> (ExitStatus, String) {
+        let config = config_file(self.folder.path());
+        let mut all = arguments.to_vec();
+        all.extend(["--config", &config]);
+        let mut merged = self.environment.clone();
+        merged.extend(environment.iter().cloned());
+        Process::run(&all, &merged)
+    }
+
+    /// A token made on the command line, beside the running node.
+    pub fn operator_token(&self, role: &str) -> String {
+        let arguments = ["operator", "token", "create", "--name", "tests", "--role", role];
+        let (status, output) = self.command_with(&arguments, &[]);
+        assert!(status.success(), "no operator token: {output}");
+        output
+            .split_whitespace()
+            .find(|word| word.starts_with("op-tr-"))
+            .unwrap_or_else(|| panic!("no token in: {output}"))
+            .to_owned()
+    }
+
+    async fn wait_ready(&mut self) {
+        let http = reqwest::Client::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Ok(response) = http.get(format!("{}/readyz", self.admin_url)).send().await
+                && response.status().is_success()
+            {
+                return;
+            }
+            let ended = self.process.has_ended();
+            assert!(!ended, "the node ended at its start:\n{}", self.process.log());
+            assert!(
+                Instant::now() < deadline,
+                "the node does not become ready:\n{}",
+                self.process.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
+fn config_file(folder: &Path) -> String {
+    let file = folder.join("truerelay.toml");
+    file.to_str().expect("a path in UTF-8").to_owned()
+}
+
+fn write_config(folder: &TempDir, backend: &Backend, relay_port: u16, admin_port: u16, more: &str) {
+    let data = folder.path().join("data");
+    let mut config = format!(
+        "[data]\nfolder = \"{}\"\n\n[server]\nlisten = \"127.0.0.1:{relay_port}\"\nworkers = 2\ndrain_timeout_s = 20\n\n\
+         [admin]\nlisten = \"127.0.0.1:{admin_port}\"\n\n",
+        data.display()
+    );
+    config.push_str(&backend.config());
+    config.push_str(more);
+    std::fs::write(config_file(folder.path()), config).expect("the configuration file");
+}
+
+fn serve(folder: &Path, environment: &[(String, String)]) -> Process {
+    let config = config_file(folder);
+    Process::start(&["serve", "--config", &config], environment, folder.join("node.log"))
+}
