@@ -1,5 +1,5 @@
 # Each target is one or two plain commands; `make` alone lists them.
-.PHONY: help demo test check fmt
+.PHONY: help demo test check bench fmt
 
 # one build of the whole workspace serves every target: building one package alone would choose other features
 BINARY := $${CARGO_TARGET_DIR:-target}/debug/truerelay
@@ -21,6 +21,9 @@ check: ## formatting, lints, documentation, house rules, dependencies, API docum
 	cargo test --workspace --test tidy --locked
 	cargo build --workspace --bins --locked
 	$(BINARY) openapi --check
+
+bench: ## measure the relay beside nginx; results go to tests/bench/results
+	tests/bench/run
 
 fmt: ## format the code
 	cargo fmt --all

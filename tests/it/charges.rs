@@ -296,7 +296,7 @@ async fn a_client_that_leaves_before_the_head_pays_nothing() {
     app.simulator
         .wait_until(|log| log[0].outcome == Outcome::ClientGone)
         .await;
-    app.wait_for_holds(0).await;
+    app.wait_for_number("SELECT COUNT(*) FROM charge", 1).await;
     let id = only_request(&app).await;
     let closed = app.closed(&id).await;
     assert_eq!(
@@ -401,6 +401,7 @@ async fn where_cancelling_does_not_stop_the_bill_the_answer_is_read_to_its_end_a
     let id = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     app.simulator.wait_until(|log| log[0].events_sent >= 5).await;
     drop(response);
+    app.wait_for_metric("truerelay_unattended_answers_total 1").await;
     app.simulator.release("later");
     let log = app
         .simulator

@@ -66,7 +66,14 @@ fn the_printed_lines_stream_an_answer_and_show_its_cost() {
         streamed.contains("chat.completion.chunk") && streamed.trim_end().ends_with("data: [DONE]"),
         "{streamed}"
     );
-    let cost = paste(lines[1]);
+    // the end is committed a moment after the stream's last byte; nobody pastes faster than that
+    let cost = (0..50)
+        .map(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            paste(lines[1])
+        })
+        .find(|shown| shown.contains("\"state\":\"settled\""))
+        .expect("the request is settled");
     assert!(
         cost.contains("\"cost_usd\":\"0.00") && cost.contains("\"available_usd\":\"4.99"),
         "{cost}"

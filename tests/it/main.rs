@@ -12,6 +12,7 @@ mod hostile;
 mod keys;
 mod nodes;
 mod operations;
+mod overlap;
 mod passthrough;
 mod prices;
 mod privacy;

@@ -9,7 +9,8 @@ use serde_json::Value;
 use simulator::{Handle, Simulator};
 
 use crate::{
-    Admin, Backend, COMPLETION_CANARY, Client, KeyOptions, Node, PROMPT_CANARY, Process, Seeded, canary::assert_absent,
+    Admin, Backend, COMPLETION_CANARY, Client, KeyOptions, LedgerLock, Node, PROMPT_CANARY, Process, Seeded,
+    canary::assert_absent,
 };
 
 /// What a test may change about the application before it starts.
@@ -218,11 +219,38 @@ impl TestApp {
 
     /// Waits until the number of open holds is as expected.
     pub async fn wait_for_holds(&self, expected: i64) {
+        self.wait_for_number("SELECT COUNT(*) FROM hold", expected).await;
+    }
+
+    /// Waits until a query answers as expected.
+    pub async fn wait_for_number(&self, sql: &'static str, expected: i64) {
         let deadline = Instant::now() + Duration::from_secs(30);
-        while self.number("SELECT COUNT(*) FROM hold").await != expected {
-            assert!(Instant::now() < deadline, "there are not {expected} open holds");
+        loop {
+            let number = self.number(sql).await;
+            if number == expected {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{sql}: {number}, not {expected}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until the metrics have a line that begins so.
+    pub async fn wait_for_metric(&self, line: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let metrics = self.admin.metrics().await;
+            if metrics.lines().any(|found| found.starts_with(line)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {line} in:\n{metrics}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Keeps the ledger's writer waiting until the guard is released. Keep it short: waits have limits.
+    pub async fn lock_ledger(&self) -> LedgerLock {
+        self.backend.lock_ledger(&self.data_folder()).await
     }
 
     /// The end of a test: stops the node and asserts that the world is clean.

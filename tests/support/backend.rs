@@ -90,6 +90,31 @@ impl Backend {
         done.map_err(|error| error.to_string())
     }
 
+    /// Keeps the ledger's writer waiting.
+    pub async fn lock_ledger(&self, data_folder: &Path) -> LedgerLock {
+        match self {
+            Self::Embedded => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new()
+                    .filename(database_file(data_folder))
+                    .busy_timeout(std::time::Duration::from_secs(5));
+                let mut connection = sqlx::SqliteConnection::connect_with(&options)
+                    .await
+                    .expect("the database file");
+                connection.execute("BEGIN IMMEDIATE").await.expect("the write lock");
+                LedgerLock::Sqlite(connection)
+            }
+            Self::Production { database_url, .. } => {
+                let mut connection = PgConnection::connect(database_url).await.expect("PostgreSQL answers");
+                connection.execute("BEGIN").await.expect("a transaction");
+                connection
+                    .execute("SELECT batch_no FROM node FOR UPDATE")
+                    .await
+                    .expect("the nodes' rows");
+                LedgerLock::Postgres(connection)
+            }
+        }
+    }
+
     /// One number out of the database.
     pub async fn number(&self, data_folder: &Path, sql: &'static str) -> i64 {
         match self {
@@ -114,6 +139,25 @@ impl Backend {
                     .get(0)
             }
         }
+    }
+}
+
+/// A lock on what the ledger's writer writes.
+pub enum LedgerLock {
+    /// SQLite's one write lock.
+    Sqlite(sqlx::SqliteConnection),
+    /// The nodes' rows, which every batch begins with.
+    Postgres(PgConnection),
+}
+
+impl LedgerLock {
+    /// Lets the writer go on.
+    pub async fn release(self) {
+        match self {
+            Self::Sqlite(mut connection) => connection.execute("ROLLBACK").await.map(|_| ()),
+            Self::Postgres(mut connection) => connection.execute("ROLLBACK").await.map(|_| ()),
+        }
+        .expect("the lock is given back");
     }
 }
 

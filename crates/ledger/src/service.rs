@@ -223,12 +223,12 @@ impl Reservation {
         self.pace
     }
 
-    /// Waits until the hold is durable.
+    /// Waits until the hold is durable. The wait may be given up and taken up again; the answer comes once.
     ///
     /// # Errors
     /// [`LedgerError::Refused`] when the database refused it.
-    pub async fn committed(self) -> Result<Hold, LedgerError> {
-        self.answer.await.map_err(|_| LedgerError::Stopped)?
+    pub async fn committed(&mut self) -> Result<Hold, LedgerError> {
+        (&mut self.answer).await.map_err(|_| LedgerError::Stopped)?
     }
 }
 

@@ -2,7 +2,10 @@
 
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
-    http::{StatusCode, header},
+    http::{
+        StatusCode,
+        header::{self, HeaderName, HeaderValue},
+    },
 };
 use domain::RequestId;
 
@@ -11,18 +14,18 @@ use crate::{
 };
 
 /// The request's id, under the name that OpenAI's SDKs read.
-pub const REQUEST_ID: &str = "x-request-id";
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The request's id, under the name that Anthropic's SDKs read.
-pub const ANTHROPIC_REQUEST_ID: &str = "request-id";
-const PROVIDER: &str = "x-truerelay-provider";
-const MODEL: &str = "x-truerelay-model";
-const PRICE_VERSION: &str = "x-truerelay-price-version";
-const OUTPUT_LIMIT: &str = "x-truerelay-output-limit";
+pub const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const PROVIDER: HeaderName = HeaderName::from_static("x-truerelay-provider");
+const MODEL: HeaderName = HeaderName::from_static("x-truerelay-model");
+const PRICE_VERSION: HeaderName = HeaderName::from_static("x-truerelay-price-version");
+const OUTPUT_LIMIT: HeaderName = HeaderName::from_static("x-truerelay-output-limit");
 /// The kind of a streamed answer.
 pub const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 /// The kind of a whole answer.
 pub const JSON: &str = "application/json";
-const COST: &str = "x-truerelay-cost-usd";
+const COST: HeaderName = HeaderName::from_static("x-truerelay-cost-usd");
 
 /// What the head of an answer says.
 pub struct Facts {
@@ -57,14 +60,14 @@ impl Facts {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         let mut head = HttpResponse::build(status);
         let id = self.id.to_string();
-        head.insert_header((header::CONTENT_TYPE, content_type))
+        head.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)))
             .insert_header((REQUEST_ID, id.as_str()))
             .insert_header((ANTHROPIC_REQUEST_ID, id.as_str()))
             .insert_header((PROVIDER, self.provider.as_str()))
             .insert_header((MODEL, self.model.as_str()))
             .insert_header((PRICE_VERSION, self.price_version))
-            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-            .insert_header((header::CACHE_CONTROL, "no-store"));
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+            .insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
         if let Some(limit) = self.output_limit {
             head.insert_header((OUTPUT_LIMIT, limit));
         }

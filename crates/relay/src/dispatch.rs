@@ -16,7 +16,7 @@ use crate::{
     error::{Rejection, RelayError},
     parts::Relay,
     retry_budget::RetryPermit,
-    settlement::Settlement,
+    settlement::Story,
     upstream::{Attempt, AttemptFailure, Begun, upstream_body},
 };
 
@@ -54,7 +54,7 @@ pub struct Dispatch<'a> {
 
 impl Dispatch<'_> {
     /// Tries offers and credentials in order. Answers with the first that begins to answer.
-    pub async fn run(&self, settlement: &mut Settlement) -> Result<Won, Lost> {
+    pub async fn run(&self, story: &mut Story) -> Result<Won, Lost> {
         let mut attempts = 0;
         let mut last: Option<AttemptFailure> = None;
         // one for all further attempts of this request
@@ -71,7 +71,7 @@ impl Dispatch<'_> {
                 }
                 attempts += 1;
                 tried.push(credential.id);
-                let failure = match self.attempt(candidate, &credential, settlement).await {
+                let failure = match self.attempt(candidate, &credential, story).await {
                     Ok(begun) => {
                         return Ok(Won {
                             begun,
@@ -103,7 +103,7 @@ impl Dispatch<'_> {
         &self,
         candidate: &Candidate,
         credential: &CredentialEntry,
-        settlement: &mut Settlement,
+        story: &mut Story,
     ) -> Result<Begun, AttemptFailure> {
         let started = Instant::now();
         let attempt = Attempt {
@@ -117,7 +117,7 @@ impl Dispatch<'_> {
         let limit = self.plan.limit_is_ours.then_some(self.plan.bound.output_tokens);
         let result = match attempt.send(upstream_body(self.request, candidate, limit)).await {
             Ok(response) => {
-                settlement.head_arrived(candidate);
+                story.head_arrived(candidate);
                 attempt.begin(response, self.request.stream()).await
             }
             Err(failure) => Err(failure),
@@ -138,8 +138,11 @@ impl Dispatch<'_> {
             elapsed_ms: u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX),
         };
         match &result {
-            Ok(begun) => settlement.attempt_won(record, candidate.clone(), begun.status),
-            Err(failure) => settlement.attempt_lost(record, candidate, failure.may_be_billed()),
+            Ok(begun) => {
+                metrics::histogram!("truerelay_upstream_first_byte_seconds").record(started.elapsed());
+                story.attempt_won(record, candidate.clone(), begun.status);
+            }
+            Err(failure) => story.attempt_lost(record, candidate, failure.may_be_billed()),
         }
         result
     }

@@ -299,6 +299,7 @@ impl Drop for Live {
         if open.cancel == CancelPolicy::Drain
             && let Some(place) = self.background.drain_place()
         {
+            metrics::counter!("truerelay_unattended_answers_total").increment(1);
             self.background.spawn(async move {
                 open.drain().await;
                 drop(place);

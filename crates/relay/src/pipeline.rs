@@ -10,8 +10,10 @@ use accounts::Caller;
 use actix_web::{HttpResponse, http::header::HeaderMap};
 use bytes::Bytes;
 use catalog::{ModelEntry, Snapshot};
-use domain::{RequestId, request::Dialect};
-use ledger::Hold;
+use domain::{
+    RequestId,
+    request::{Dialect, Reason},
+};
 use llm::{ChatRequest, StreamObserver, StreamOptions, UsageLimits};
 use rate_limiter::Decision;
 
@@ -23,6 +25,7 @@ use crate::{
     exchange::{Begin, Exchange},
     gate::Pass,
     parts::Relay,
+    sending::{NotSent, send_covered},
     settlement::{Opening, Settlement, new_record},
     whole_answer::{Reading, WholeAnswer},
 };
@@ -61,10 +64,13 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
     let candidates = admission::candidates(&snapshot, model, incoming.dialect, &caller.tier, admitted_at)?;
     let plan = admission::plan(&parts.ledger, &parts.settings, caller, model, &request, candidates).await?;
 
-    let hold = hold(relay, &plan, &incoming.id, caller, &request).await?;
+    let reservation = parts
+        .ledger
+        .reserve(plan.hold_request(incoming.id, caller, admitted_at))
+        .map_err(|error| plan.refused(&request, error))?;
     let mut settlement = Settlement::open(Opening {
         parts: Arc::clone(parts),
-        hold,
+        reservation,
         pass: incoming.pass,
         record: new_record(incoming.id, caller, &request, &model.id, &plan, admitted_at),
         limits: plan.usage_limits(),
@@ -80,11 +86,17 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
         model: &model.id,
         deadline,
     };
-    let won = match dispatch.run(&mut settlement).await {
+    let hold_timeout = Duration::from_millis(parts.settings.hold_timeout_ms);
+    let won = match send_covered(&mut settlement, &dispatch, hold_timeout).await {
         Ok(won) => won,
-        Err(lost) => {
+        Err(NotSent::Lost(lost)) => {
             settlement.void(lost.reason, lost.error.status());
             return Err(lost.error);
+        }
+        Err(NotSent::Uncovered(error)) => {
+            let refused = plan.refused(&request, error);
+            settlement.refused(refused_reason(&refused), refused.status());
+            return Err(refused);
         }
     };
     let facts = answer::Facts::of(incoming.id, &won, &plan, &model.id);
@@ -121,25 +133,13 @@ async fn check_rate(relay: &Relay, caller: &Caller) -> Result<(), RelayError> {
     }
 }
 
-/// Reserves the quote. A caller that stops waiting gets its credit back, because the hold is then dropped.
-async fn hold(
-    relay: &Relay,
-    plan: &Plan,
-    id: &RequestId,
-    caller: &Caller,
-    request: &ChatRequest,
-) -> Result<Hold, RelayError> {
-    let parts = &relay.parts;
-    let waited = Instant::now();
-    let asked = parts
-        .ledger
-        .hold(plan.hold_request(*id, caller, parts.ledger.clock().now()));
-    let timeout = Duration::from_millis(parts.settings.hold_timeout_ms);
-    let placed = tokio::time::timeout(timeout, asked)
-        .await
-        .map_err(|_| RelayError::Unavailable)?;
-    metrics::histogram!("truerelay_hold_wait_seconds").record(waited.elapsed());
-    placed.map_err(|error| plan.refused(request, error))
+/// What the metrics say of a request whose credit was not reserved; the ledger has written its own row.
+const fn refused_reason(error: &RelayError) -> Reason {
+    match error {
+        RelayError::InsufficientCredit(_) | RelayError::Debt(_) => Reason::InsufficientCredit,
+        RelayError::BudgetExceeded(_) => Reason::BudgetExceeded,
+        _ => Reason::InternalError,
+    }
 }
 
 fn stream(

@@ -12,11 +12,12 @@ use domain::{
     request::{AttemptRecord, Reason, RequestRecord},
     usage::{TokenClass, Usage, UsageSource},
 };
-use ledger::{Ending, Hold, ProviderCost};
+use ledger::{Ending, ProviderCost, Reservation};
 use llm::{Accounted, ChatRequest, Observed, UsageLimits, UsageReport, usage_or_estimate};
 
 use crate::{
     admission::Candidate,
+    credit::{Credit, Outcome, Payer},
     gate::Pass,
     parts::RelayParts,
     verdict::{Basis, Ended, Reported, Seen, Verdict, judge, judge_unattended},
@@ -28,8 +29,13 @@ pub struct Settlement {
 }
 
 struct Open {
+    credit: Credit,
+    story: Story,
+}
+
+/// What has become of a request so far.
+pub struct Story {
     parts: Arc<RelayParts>,
-    hold: Hold,
     /// Keeps the drain waiting until the end is queued.
     _pass: Pass,
     request: Arc<ChatRequest>,
@@ -54,8 +60,8 @@ pub struct KnownCost {
 pub struct Opening {
     /// The shared parts.
     pub parts: Arc<RelayParts>,
-    /// The reserved credit.
-    pub hold: Hold,
+    /// The credit, on its way.
+    pub reservation: Reservation,
     /// The place behind the gate.
     pub pass: Pass,
     /// The request.
@@ -73,47 +79,26 @@ impl Settlement {
     pub fn open(opening: Opening) -> Self {
         Self {
             open: Some(Box::new(Open {
-                parts: opening.parts,
-                hold: opening.hold,
-                _pass: opening.pass,
-                request: opening.request,
-                record: opening.record,
-                limits: opening.limits,
-                winner: None,
-                unbilled: Vec::new(),
-                started: opening.started,
+                credit: Credit::Pending(opening.reservation),
+                story: Story {
+                    parts: opening.parts,
+                    _pass: opening.pass,
+                    request: opening.request,
+                    record: opening.record,
+                    limits: opening.limits,
+                    winner: None,
+                    unbilled: Vec::new(),
+                    started: opening.started,
+                },
             })),
         }
     }
 
-    /// Notes an attempt that came to nothing; `begun` says whether its provider may bill the prompt.
-    pub fn attempt_lost(&mut self, attempt: AttemptRecord, candidate: &Candidate, begun: bool) {
-        let Some(open) = &mut self.open else { return };
-        open.winner = None;
-        if begun {
-            let cost = open.prompt_cost(candidate);
-            open.unbilled.push(cost);
-        }
-        open.record.attempts.push(attempt);
-    }
-
-    /// Notes that an upstream has accepted the request: from here on its input is spent.
-    pub fn head_arrived(&mut self, candidate: &Candidate) {
-        if let Some(open) = &mut self.open {
-            open.winner = Some(candidate.clone());
-        }
-    }
-
-    /// Notes the attempt whose answer is relayed.
-    pub fn attempt_won(&mut self, attempt: AttemptRecord, candidate: Candidate, status: u16) {
-        let Some(open) = &mut self.open else { return };
-        open.record.first_byte_ms = Some(open.elapsed_ms());
-        open.record.status = status;
-        open.record.provider = Some(candidate.offer.provider.slug.to_string());
-        open.record.pool = Some(candidate.offer.pool.id);
-        open.record.offer = Some(candidate.offer.id);
-        open.record.attempts.push(attempt);
-        open.winner = Some(candidate);
+    /// The credit and the story apart, so that the hold can be committed while the request is being sent. `None`
+    /// once the request has ended.
+    pub fn split(&mut self) -> Option<(&mut Credit, &mut Story)> {
+        let open = self.open.as_mut()?;
+        Some((&mut open.credit, &mut open.story))
     }
 
     /// Nothing came of the request: everything is given back.
@@ -121,6 +106,16 @@ impl Settlement {
         if let Some(open) = self.open.take() {
             open.void(reason, status);
         }
+    }
+
+    /// The ledger has refused the hold: what was sent meanwhile is the operator's.
+    pub fn refused(mut self, reason: Reason, status: u16) {
+        let Some(mut open) = self.open.take() else { return };
+        if let Some(candidate) = open.story.winner.take() {
+            let cost = open.story.prompt_cost(&candidate);
+            open.story.unbilled.push(cost);
+        }
+        open.void(reason, status);
     }
 
     /// The answer ended. The charge is known at once unless it has to be estimated.
@@ -141,7 +136,7 @@ impl Settlement {
             return open.settle(verdict, &observed);
         }
         // counting tokens takes a core for a moment: not on the event loop
-        let background = open.parts.background.clone();
+        let background = open.story.parts.background.clone();
         background.compute(move || {
             open.settle(verdict, &observed);
         });
@@ -154,8 +149,8 @@ impl Drop for Settlement {
         let Some(mut open) = self.open.take() else { return };
         if std::thread::panicking() {
             open.void(Reason::InternalError, 500);
-        } else if open.winner.is_some() {
-            open.record.status = CLIENT_CLOSED;
+        } else if open.story.winner.is_some() {
+            open.story.record.status = CLIENT_CLOSED;
             let inner = Self { open: Some(open) };
             inner.finish(Ended::ByClient, Observed::default());
         } else {
@@ -179,39 +174,92 @@ fn seen(observed: &Observed) -> Seen {
 }
 
 impl Open {
-    fn elapsed_ms(&self) -> u32 {
-        u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
-    }
-
     fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed) -> Option<KnownCost> {
-        self.record.served_model.clone_from(&observed.served_model);
-        let Some(winner) = self.winner.clone() else {
+        let story = &mut self.story;
+        story.record.served_model.clone_from(&observed.served_model);
+        let Some(winner) = story.winner.clone() else {
             self.void(Reason::InternalError, 500);
             return None;
         };
-        let accounted = usage_or_estimate(&self.request, observed);
-        let charged = self.price(&winner, &accounted, observed);
-        self.record.usage = accounted.usage;
-        self.record.usage_source = accounted.source;
-        self.record
+        let accounted = usage_or_estimate(&story.request, observed);
+        let charged = story.price(&winner, &accounted, observed);
+        story.record.usage = accounted.usage;
+        story.record.usage_source = accounted.source;
+        story
+            .record
             .flags
             .extend(accounted.flags.iter().map(|flag| (*flag).to_owned()));
         let provider = winner.offer.provider.slug.to_string();
-        self.record.provider.get_or_insert_with(|| provider.clone());
+        story.record.provider.get_or_insert_with(|| provider.clone());
         if verdict.basis == Basis::Nothing {
-            self.unbilled.push(ProviderCost {
+            story.unbilled.push(ProviderCost {
                 provider,
                 amount: charged.list_cost(),
             });
-            let status = self.record.status;
+            let status = story.record.status;
             self.void(verdict.reason, status);
             return Some(KnownCost { amount: Amount::ZERO });
         }
-        self.note_charge(&charged);
-        let amount = charged.amount().min(self.hold.amount());
-        let (hold, ending) = self.ending(verdict.reason);
-        hold.settle(&charged, provider, ending);
+        story.note_charge(&charged);
+        let amount = charged.amount().min(story.record.held);
+        let charge = Box::new(charged);
+        self.end(verdict.reason, Outcome::Settle { charge, provider });
         Some(KnownCost { amount })
+    }
+
+    fn void(mut self: Box<Self>, reason: Reason, status: u16) {
+        self.story.record.status = status;
+        self.end(reason, Outcome::Void);
+    }
+
+    fn end(self: Box<Self>, reason: Reason, outcome: Outcome) {
+        let Self { credit, mut story } = *self;
+        story.record.reason = reason;
+        story.record.duration_ms = story.elapsed_ms();
+        report(&story.record);
+        let payer = Payer {
+            request: story.record.id,
+            tenant: story.record.tenant,
+            key: story.record.key,
+        };
+        let ending = Ending {
+            reason,
+            unbilled: story.unbilled,
+            record: Some(Box::new(story.record)),
+        };
+        credit.end(outcome, ending, payer, &story.parts.ledger, &story.parts.background);
+    }
+}
+
+impl Story {
+    /// Notes an attempt that came to nothing; `begun` says whether its provider may bill the prompt.
+    pub fn attempt_lost(&mut self, attempt: AttemptRecord, candidate: &Candidate, begun: bool) {
+        self.winner = None;
+        if begun {
+            let cost = self.prompt_cost(candidate);
+            self.unbilled.push(cost);
+        }
+        self.record.attempts.push(attempt);
+    }
+
+    /// Notes that an upstream has accepted the request: from here on its input is spent.
+    pub fn head_arrived(&mut self, candidate: &Candidate) {
+        self.winner = Some(candidate.clone());
+    }
+
+    /// Notes the attempt whose answer is relayed.
+    pub fn attempt_won(&mut self, attempt: AttemptRecord, candidate: Candidate, status: u16) {
+        self.record.first_byte_ms = Some(self.elapsed_ms());
+        self.record.status = status;
+        self.record.provider = Some(candidate.offer.provider.slug.to_string());
+        self.record.pool = Some(candidate.offer.pool.id);
+        self.record.offer = Some(candidate.offer.id);
+        self.record.attempts.push(attempt);
+        self.winner = Some(candidate);
+    }
+
+    fn elapsed_ms(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
     fn note_charge(&mut self, charged: &Charge) {
@@ -221,7 +269,7 @@ impl Open {
         self.record
             .flags
             .extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
-        if charged.amount() > self.hold.amount() {
+        if charged.amount() > self.record.held {
             self.record.flags.push("overrun".to_owned());
         }
     }
@@ -264,27 +312,6 @@ impl Open {
             provider: candidate.offer.provider.slug.to_string(),
             amount,
         }
-    }
-
-    fn void(mut self: Box<Self>, reason: Reason, status: u16) {
-        self.record.status = status;
-        let (hold, ending) = self.ending(reason);
-        hold.void(ending);
-    }
-
-    fn ending(mut self: Box<Self>, reason: Reason) -> (Hold, Ending) {
-        self.record.reason = reason;
-        self.record.duration_ms = self.elapsed_ms();
-        report(&self.record);
-        let this = *self;
-        (
-            this.hold,
-            Ending {
-                reason,
-                unbilled: this.unbilled,
-                record: Some(Box::new(this.record)),
-            },
-        )
     }
 }
 

@@ -139,9 +139,9 @@ async fn only_its_tenant_finds_a_request() {
         let record = served(mine, KeyId::generate(), "a/b");
         fresh.write(&[&record]).await;
         let readers = fresh.database.readers();
-        let scope = TenantScope::from_authenticated(mine);
+        let scope = TenantScope::authenticated(mine);
         assert_eq!(find(readers, scope, record.id).await.unwrap(), Some(record.clone()));
-        let scope = TenantScope::from_authenticated(theirs);
+        let scope = TenantScope::authenticated(theirs);
         assert_eq!(find(readers, scope, record.id).await.unwrap(), None);
         assert_eq!(operator_find(readers, RequestId::generate()).await.unwrap(), None);
     }

@@ -1,33 +1,74 @@
 //! One line and one count per request, whatever became of it. Neither query strings nor headers are logged: clients
 //! put secrets there.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use actix_web::{
     Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::header::HeaderName,
+    http::{StatusCode, header::HeaderName},
     middleware::Next,
     web,
 };
 use ipnet::IpNet;
-use metrics::{counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::client_address::client_address;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What the log needs to know.
-#[derive(Debug, Clone)]
+/// What the log of one listener needs to know. Cheap to clone.
+#[derive(Clone)]
 pub struct AccessLog {
-    /// `relay` or `admin`.
-    pub listener: &'static str,
-    /// Whether requests leave a line.
-    pub lines: bool,
-    /// Whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Arc<[IpNet]>,
+    listener: &'static str,
+    lines: bool,
+    trusted_proxies: Arc<[IpNet]>,
+    meters: Arc<Meters>,
+}
+
+/// The metrics of one listener. A handle is kept once it was used: finding it by its labels costs more than counting.
+struct Meters {
+    head_seconds: Histogram,
+    responses: [OnceLock<Counter>; STATUSES],
+}
+
+/// Room for every status that HTTP knows, by its number.
+const STATUSES: usize = 600;
+
+impl AccessLog {
+    /// The log of `listener` (`relay` or `admin`): whether requests leave a line, and whose `X-Forwarded-For` is believed.
+    /// Make it after the metrics have been set up.
+    pub fn new(listener: &'static str, lines: bool, trusted_proxies: Arc<[IpNet]>) -> Self {
+        let meters = Meters {
+            head_seconds: histogram!("truerelay_http_response_head_seconds", "listener" => listener),
+            responses: [const { OnceLock::new() }; STATUSES],
+        };
+        Self {
+            listener,
+            lines,
+            trusted_proxies,
+            meters: Arc::new(meters),
+        }
+    }
+
+    fn count(&self, status: StatusCode) {
+        let responses = |status: StatusCode| {
+            counter!(
+                "truerelay_http_responses_total",
+                "listener" => self.listener,
+                "status" => status.as_str().to_owned(),
+            )
+        };
+        match self.meters.responses.get(usize::from(status.as_u16())) {
+            Some(counter) => counter.get_or_init(|| responses(status)).increment(1),
+            None => responses(status).increment(1),
+        }
+    }
 }
 
 /// Runs the request and notes what came of it when the head of its answer is known.
@@ -58,9 +99,8 @@ pub async fn note_request<B: MessageBody>(
         Err(error) => (error.as_response_error().status_code(), None, None),
     };
     let elapsed = started.elapsed();
-    counter!("truerelay_http_responses_total", "listener" => log.listener, "status" => status.as_str().to_owned())
-        .increment(1);
-    histogram!("truerelay_http_response_head_seconds", "listener" => log.listener).record(elapsed.as_secs_f64());
+    log.count(status);
+    log.meters.head_seconds.record(elapsed.as_secs_f64());
     if log.lines && !pattern.as_deref().is_some_and(is_probe) {
         tracing::info!(
             listener = log.listener,

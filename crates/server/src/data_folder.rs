@@ -34,7 +34,7 @@ impl DataFolder {
     /// # Errors
     /// When it cannot be made, or something that is no folder stands in its place.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
-        create_private_folder(path)?;
+        create_private_folder(path).context("the data folder cannot be made, choose another (data.folder)")?;
         Self::existing(path)
     }
 
@@ -100,6 +100,11 @@ impl DataFolder {
     /// Where generated keys are.
     pub fn keys_folder(&self) -> PathBuf {
         self.path.join(KEYS_FOLDER)
+    }
+
+    /// Whether the node has its identity, which is the last thing that a first start makes.
+    pub fn has_node_id(&self) -> bool {
+        self.path.join(NODE_FILE).exists()
     }
 
     /// The node's identity, made on first use. The lock shows that nobody else makes one meanwhile.

@@ -42,11 +42,15 @@ fn advice(error: &anyhow::Error, message: &str) -> Option<&'static str> {
     if has("database or disk is full") {
         return Some(FULL);
     }
+    if has("the database cannot be reached") {
+        return Some(UNREACHABLE);
+    }
     (has("attempt to write a readonly database") || has("unable to open database file")).then_some(DENIED)
 }
 
 const FULL: &str = "the disk is full, make room and start again";
 const DENIED: &str = "this user may not write there, change the owner or choose another data.folder";
+const UNREACHABLE: &str = "start it, or correct database.url";
 const TAKEN: &str = "another process has this address, stop that one or choose another port";
 
 #[cfg(test)]
@@ -73,6 +77,8 @@ mod tests {
         assert_eq!(describe(&repeating), "start: lost: it is gone");
         let sqlite = anyhow::anyhow!("database error: (code: 13) database or disk is full");
         assert!(describe(&sqlite).ends_with(FULL));
+        let gone = anyhow::anyhow!("connection refused").context("the database cannot be reached");
+        assert!(describe(&gone).ends_with(UNREACHABLE));
         assert_eq!(describe(&anyhow::anyhow!("anything else")), "anything else");
     }
 }

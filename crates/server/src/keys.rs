@@ -3,7 +3,7 @@
 
 use std::{io, os::unix::fs::PermissionsExt, path::Path};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use domain::secret::SecretText;
 use store::keyring::{Keyring, Purpose, ServerKey};
 
@@ -56,6 +56,22 @@ const fn variable_name(purpose: Purpose) -> &'static str {
     }
 }
 
+/// Checks the keys as far as they are given, for a look at the configuration that makes nothing.
+///
+/// # Errors
+/// As [`load_keyring`], about keys that are given, and where `must_be_given` about those that are not.
+pub fn check_given_keys(config: &Config, must_be_given: bool, variables: Lookup<'_>) -> anyhow::Result<()> {
+    for (purpose, setting) in [
+        (Purpose::Encryption, &config.keys.encryption),
+        (Purpose::Pepper, &config.keys.pepper),
+    ] {
+        if given_key(purpose, setting, variables)?.is_none() && must_be_given {
+            return Err(not_given(purpose));
+        }
+    }
+    Ok(())
+}
+
 fn load_key(
     purpose: Purpose,
     setting: &SecretSetting,
@@ -63,20 +79,38 @@ fn load_key(
     missing: Missing,
     variables: Lookup<'_>,
 ) -> anyhow::Result<ServerKey> {
+    match given_key(purpose, setting, variables)? {
+        Some(key) => Ok(key),
+        None if missing == Missing::Refuse => Err(not_given(purpose)),
+        None => generated_key(purpose, folder, missing),
+    }
+}
+
+/// The key that the operator gave; `None` when there is none.
+fn given_key(purpose: Purpose, setting: &SecretSetting, variables: Lookup<'_>) -> anyhow::Result<Option<ServerKey>> {
     let name = variable_name(purpose);
     let file_name = format!("{name}_FILE");
     let given = |variable: &str| variables(variable).filter(|value| !value.trim().is_empty());
     let in_config = format!("keys.{}", purpose.as_str());
     match (given(name), given(&file_name), setting.get()) {
-        (Some(text), None, None) => parse(&SecretText::new(text), name),
-        (None, Some(path), None) => parse(&read_given_file(Path::new(&path), &file_name)?, &file_name),
-        (None, None, Some(text)) => parse(text, &in_config),
-        (None, None, None) => generated_key(purpose, folder, missing),
+        (Some(text), None, None) => parse(&SecretText::new(text), name).map(Some),
+        (None, Some(path), None) => parse(&read_given_file(Path::new(&path), &file_name)?, &file_name).map(Some),
+        (None, None, Some(text)) => parse(text, &in_config).map(Some),
+        (None, None, None) => Ok(None),
         _ => bail!(
             "the {} key is given twice: give one of {name}, {file_name}, {in_config}",
             purpose.as_str()
         ),
     }
+}
+
+fn not_given(purpose: Purpose) -> anyhow::Error {
+    let name = variable_name(purpose);
+    anyhow!(
+        "the {} key is missing: with PostgreSQL it must be given, the same on every node. Set {name} or {name}_FILE to \
+         `<id>:<64 hexadecimal digits>`, for example the output of: echo k1:$(openssl rand -hex 32)",
+        purpose.as_str()
+    )
 }
 
 fn parse(text: &SecretText, source: &str) -> anyhow::Result<ServerKey> {
@@ -90,14 +124,6 @@ fn read_given_file(path: &Path, variable: &str) -> anyhow::Result<SecretText> {
 }
 
 fn generated_key(purpose: Purpose, folder: &DataFolder, missing: Missing) -> anyhow::Result<ServerKey> {
-    let name = variable_name(purpose);
-    if missing == Missing::Refuse {
-        bail!(
-            "the {} key is missing: with PostgreSQL it must be given, the same on every node. Set {name} or \
-             {name}_FILE to `<id>:<64 hexadecimal digits>`, for example the output of: echo k1:$(openssl rand -hex 32)",
-            purpose.as_str()
-        );
-    }
     let path = folder.keys_folder().join(purpose.as_str());
     match std::fs::read_to_string(&path) {
         Ok(text) => {

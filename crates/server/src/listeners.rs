@@ -128,11 +128,11 @@ pub fn start_admin(config: &Config, node: &Node, metrics: &PrometheusHandle) -> 
 }
 
 fn access_log(config: &Config, listener: &'static str) -> AccessLog {
-    AccessLog {
+    AccessLog::new(
         listener,
-        lines: config.log.requests,
-        trusted_proxies: config.server.trusted_proxies.clone().into(),
-    }
+        config.log.requests,
+        config.server.trusted_proxies.clone().into(),
+    )
 }
 
 fn worker_count(configured: usize) -> usize {

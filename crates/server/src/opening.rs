@@ -1,6 +1,8 @@
 //! From a configuration to an open, checked database: the data folder, the keys, the schema. In the order in which
 //! each may be wrong, so that nothing is made before what it depends on is known to be right.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, bail};
 use domain::secret::SecretText;
 use store::{Backend, Database, DatabaseSettings, apply_migrations, keyring::Keyring, refuse_unknown_schema};
@@ -8,7 +10,7 @@ use store::{Backend, Database, DatabaseSettings, apply_migrations, keyring::Keyr
 use crate::{
     config::Config,
     data_folder::{DataFolder, FolderLock},
-    keys::{Missing, load_keyring, process_variable},
+    keys::{Missing, check_given_keys, load_keyring, process_variable},
     runtimes::run_on,
 };
 
@@ -32,6 +34,14 @@ pub struct OpenedForCommand {
     pub keyring: Keyring,
     /// Held when no server runs, so that none starts meanwhile.
     _lock: Option<FolderLock>,
+}
+
+/// Checks the keys that a server would start with, as far as can be known without making or opening anything.
+///
+/// # Errors
+/// When a given key is malformed or given twice, or one is missing that must be given.
+pub fn check_keys(config: &Config) -> anyhow::Result<()> {
+    check_given_keys(config, !is_embedded(config), &process_variable)
 }
 
 /// Opens everything for a server. The database's connections live on `runtime`.
@@ -72,7 +82,11 @@ pub async fn open_for_serving(config: &Config, runtime: &tokio::runtime::Handle)
 /// As [`open_for_serving`], but a folder that a server uses is fine.
 pub async fn open_for_command(config: &Config) -> anyhow::Result<OpenedForCommand> {
     let folder = DataFolder::create(&config.data.folder)?;
-    let lock = if is_embedded(config) { folder.try_lock()? } else { None };
+    let lock = if is_embedded(config) {
+        lock_or_wait_for_server(&folder).await?
+    } else {
+        None
+    };
     let when_missing = if lock.is_some() {
         Missing::ReadOrMake
     } else {
@@ -93,6 +107,19 @@ pub async fn open_for_command(config: &Config) -> anyhow::Result<OpenedForComman
         keyring,
         _lock: lock,
     })
+}
+
+/// Takes the folder; `None` when a server has it and its first start is over. A command is often typed in the moment
+/// after the server's own, when keys and database are still being made.
+async fn lock_or_wait_for_server(folder: &DataFolder) -> anyhow::Result<Option<FolderLock>> {
+    let deadline = Instant::now() + FIRST_START;
+    loop {
+        let lock = folder.try_lock()?;
+        if lock.is_some() || folder.has_node_id() || Instant::now() >= deadline {
+            return Ok(lock);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Opens the database for a command that only reads. Needs no keys and makes nothing.
@@ -137,6 +164,8 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Backend> {
     Ok(database.backend())
 }
 
+/// The longest that a server's first start takes until its folder is complete.
+const FIRST_START: Duration = Duration::from_secs(10);
 const CANNOT_OPEN: &str = "cannot open the database";
 
 /// Whether the node keeps its own database.

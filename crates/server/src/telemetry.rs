@@ -7,7 +7,10 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config::{LogFormat, LogLevel, LogSection};
+use crate::{
+    config::{LogFormat, LogLevel, LogSection},
+    json_lines::JsonLines,
+};
 
 /// Our own crates. Libraries may log what passes through them (headers, statements), so they are heard from `warn` up
 /// only, whatever the level.
@@ -37,7 +40,7 @@ pub fn start_logs(settings: &LogSection) -> anyhow::Result<()> {
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr);
     match settings.format {
-        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(lines.event_format(JsonLines)).try_init(),
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
     }
     .map_err(|error| anyhow!("cannot start the log: {error}"))?;
@@ -158,6 +161,14 @@ fn describe() {
     describe_gauge!(
         "truerelay_rate_limiter_redis_up",
         "1 while limits are counted in Redis, 0 while in this process."
+    );
+    describe_counter!(
+        "truerelay_unattended_answers_total",
+        "Answers read to their end for clients that had left, because the provider bills them anyway."
+    );
+    describe_counter!(
+        "truerelay_ledger_costs_lost_total",
+        "Costs of requests sent before their refusal that could not be booked: compare with the provider's invoice."
     );
     describe_gauge!("truerelay_ready", "1 while the node wants requests.");
 }

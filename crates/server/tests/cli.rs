@@ -263,6 +263,68 @@ fn a_server_answers_probes_shares_its_folder_with_commands_only_and_stops_cleanl
 }
 
 #[test]
+fn a_command_typed_right_behind_the_first_start_waits_for_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let server = truerelay(folder.path()).arg("serve").stderr(Stdio::null()).spawn();
+    let _server = Process(server.expect("it can be started"));
+    let created = output(
+        folder.path(),
+        &["operator", "token", "create", "--name", "x", "--role", "full"],
+    );
+    assert!(created.status.success(), "{}", stderr(&created));
+}
+
+#[test]
+fn config_check_asks_for_the_keys_that_postgres_needs() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = truerelay(folder.path());
+        command.args(["config", "check"]).envs(variables.iter().copied());
+        command.output().expect("it can be started")
+    };
+    let database = ("TRUERELAY__DATABASE__URL", "postgres://u:hunter2@h/d");
+    let refused = check(&[database]);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr(&refused);
+    assert!(
+        told.contains("TRUERELAY_ENCRYPTION_KEY_FILE") && !told.contains("hunter2"),
+        "{told}"
+    );
+    assert_eq!(check(&[("TRUERELAY_PEPPER", "short")]).status.code(), Some(1));
+    let key = format!("k1:{}", "ab".repeat(32));
+    let given = [
+        database,
+        ("TRUERELAY_PEPPER", key.as_str()),
+        ("TRUERELAY_ENCRYPTION_KEY", key.as_str()),
+    ];
+    let checked = check(&given);
+    assert!(checked.status.success(), "{}", stderr(&checked));
+}
+
+#[test]
+fn a_postgres_that_is_away_is_told_with_its_reason() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // a port that nobody listens on: it was free a moment ago, and is closed again
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    let port = port.expect("a free port").port();
+    let key = format!("k1:{}", "ab".repeat(32));
+    let refused = truerelay(folder.path())
+        .arg("serve")
+        .env(
+            "TRUERELAY__DATABASE__URL",
+            format!("postgres://u:hunter2@127.0.0.1:{port}/d"),
+        )
+        .env("TRUERELAY_PEPPER", &key)
+        .env("TRUERELAY_ENCRYPTION_KEY", &key)
+        .output()
+        .expect("it can be started");
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr(&refused);
+    assert!(told.contains("refused") && told.contains("database.url"), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
 fn a_wrong_key_is_refused_at_the_start() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     assert!(output(folder.path(), &["migrate"]).status.success());

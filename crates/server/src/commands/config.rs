@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::ConfigFile;
-use crate::{config::DEFAULTS, output::say};
+use crate::{config::DEFAULTS, opening::check_keys, output::say};
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -22,7 +22,7 @@ pub enum Action {
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Check(config) => {
-            config.load()?;
+            check_keys(&config.load()?)?;
             say("the configuration is valid");
         }
         Action::Print(config) => say(config.load()?.to_toml()?.trim_end()),

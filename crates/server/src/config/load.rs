@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, path::Path};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use config::{ConfigError, Environment, File, FileFormat};
 
 use super::Config;
@@ -11,12 +11,14 @@ use super::Config;
 pub const DEFAULTS: &str = include_str!("../../../../deploy/truerelay.toml");
 
 const ENVIRONMENT_PREFIX: &str = "TRUERELAY__";
+/// How the variables begin that somebody may have meant to be settings.
+const MEANT_PREFIX: &str = "TRUERELAY_";
 
-/// The variables of this process that may be settings. What is not Unicode cannot be one.
+/// The variables of this process that are or may be meant to be settings. What is not Unicode cannot be one.
 pub fn process_environment() -> HashMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+        .filter(|(name, _)| name.starts_with(MEANT_PREFIX))
         .collect()
 }
 
@@ -34,6 +36,7 @@ pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> anyhow
         check_syntax(path, &text)?;
         layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
     }
+    refuse_single_underscores(&environment)?;
     let environment: HashMap<String, String> = environment
         .into_iter()
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
@@ -48,6 +51,23 @@ pub fn load(file: Option<&Path>, environment: HashMap<String, String>) -> anyhow
         .map_err(|error| explain(&error, file))?;
     config.validate()?;
     Ok(config)
+}
+
+/// A setting that is spelled `TRUERELAY_SERVER_LISTEN` would be ignored without a word. Other names with this beginning
+/// are nobody's mistake: container platforms make some.
+fn refuse_single_underscores(environment: &HashMap<String, String>) -> anyhow::Result<()> {
+    let defaults: toml::Table = DEFAULTS.parse()?;
+    let sections = defaults
+        .iter()
+        .filter_map(|(name, section)| Some((name, section.as_table()?)));
+    for (section, key) in sections.flat_map(|(name, section)| section.keys().map(move |key| (name, key))) {
+        let (section, key) = (section.to_uppercase(), key.to_uppercase());
+        let meant = format!("{MEANT_PREFIX}{section}_{key}");
+        if environment.contains_key(&meant) {
+            bail!("{meant} is no setting: write {ENVIRONMENT_PREFIX}{section}__{key}");
+        }
+    }
+    Ok(())
 }
 
 /// A syntax error by its place only: the parser's own message repeats the line, which may hold a secret.

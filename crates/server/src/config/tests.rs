@@ -124,3 +124,24 @@ fn what_is_printed_can_be_read_back() {
     assert_eq!(again.to_toml().expect("it is TOML"), printed);
     assert!(DEFAULTS.contains("TRUERELAY__SECTION__KEY"));
 }
+
+#[test]
+fn a_variable_with_too_few_underscores_is_refused_and_a_platforms_own_is_not() {
+    for (wrong, right) in [
+        ("TRUERELAY_SERVER_LISTEN", "TRUERELAY__SERVER__LISTEN"),
+        ("TRUERELAY_DATABASE_URL", "TRUERELAY__DATABASE__URL"),
+        (
+            "TRUERELAY_DATABASE_MAX_CONNECTIONS",
+            "TRUERELAY__DATABASE__MAX_CONNECTIONS",
+        ),
+    ] {
+        let told = refusal("", &[(wrong, "postgres://u:hunter2@h/d")]);
+        assert!(told.contains(right) && !told.contains("hunter2"), "{told}");
+    }
+    let platform = [
+        ("TRUERELAY_SERVICE_HOST", "10.0.0.1"),
+        ("TRUERELAY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("TRUERELAY_ADMIN_SERVICE_PORT", "8081"),
+    ];
+    load_text("", &platform).expect("they are none of ours");
+}

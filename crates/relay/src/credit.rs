@@ -1,0 +1,111 @@
+//! The credit behind a request: on its way to the database, durable, or refused.
+//!
+//! A request of a rich tenant is sent while its hold is being committed; nothing of the answer goes to the client
+//! before that. Whatever ends the request meanwhile waits for the commit in the background.
+
+use std::time::{Duration, Instant};
+
+use domain::{KeyId, RequestId, TenantId, pricing::Charge};
+use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, Reservation};
+
+use crate::background::Background;
+
+/// The credit of one request.
+pub enum Credit {
+    /// On its way.
+    Pending(Reservation),
+    /// Reserved.
+    Held(Hold),
+    /// Refused, or already ended.
+    None,
+}
+
+/// What a request comes to.
+pub enum Outcome {
+    /// The customer pays.
+    Settle {
+        /// How much.
+        charge: Box<Charge>,
+        /// Who earned it.
+        provider: String,
+    },
+    /// The customer pays nothing.
+    Void,
+}
+
+/// Whose credit it is, for what has to be booked when there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct Payer {
+    /// The request.
+    pub request: RequestId,
+    /// Who would pay.
+    pub tenant: TenantId,
+    /// With which key.
+    pub key: KeyId,
+}
+
+impl Credit {
+    /// Whether the request must wait for the commit before it is sent.
+    pub fn must_wait(&self) -> bool {
+        matches!(self, Self::Pending(reservation) if reservation.pace() == Pace::AfterCommit)
+    }
+
+    /// Waits until the credit is reserved. The wait may be given up and taken up again.
+    ///
+    /// # Errors
+    /// What the ledger says; [`LedgerError::Unavailable`] when it does not answer in time.
+    pub async fn durable(&mut self, timeout: Duration) -> Result<(), LedgerError> {
+        let Self::Pending(reservation) = self else {
+            return Ok(());
+        };
+        let waited = Instant::now();
+        let answer = tokio::time::timeout(timeout, reservation.committed())
+            .await
+            .map_err(|_| LedgerError::Unavailable)?;
+        metrics::histogram!("truerelay_hold_wait_seconds").record(waited.elapsed());
+        match answer {
+            Ok(hold) => *self = Self::Held(hold),
+            Err(error) => {
+                *self = Self::None;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the request. What is still on its way is ended when it has arrived.
+    pub fn end(self, outcome: Outcome, ending: Ending, payer: Payer, ledger: &Ledger, background: &Background) {
+        match self {
+            Self::Held(hold) => end(hold, outcome, ending),
+            Self::None => book_cost(ledger, payer, outcome, ending),
+            Self::Pending(mut reservation) => {
+                let ledger = ledger.clone();
+                background.spawn(async move {
+                    match reservation.committed().await {
+                        Ok(hold) => end(hold, outcome, ending),
+                        Err(_) => book_cost(&ledger, payer, outcome, ending),
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn end(hold: Hold, outcome: Outcome, ending: Ending) {
+    match outcome {
+        Outcome::Settle { charge, provider } => hold.settle(&charge, provider, ending),
+        Outcome::Void => hold.void(ending),
+    }
+}
+
+/// What was sent and has no credit behind it is the operator's.
+fn book_cost(ledger: &Ledger, payer: Payer, outcome: Outcome, ending: Ending) {
+    let mut costs = ending.unbilled;
+    if let Outcome::Settle { charge, provider } = outcome {
+        let amount = charge.list_cost();
+        costs.push(ProviderCost { provider, amount });
+    }
+    if !costs.is_empty() {
+        ledger.book_refused_cost(payer.request, payer.tenant, payer.key, costs);
+    }
+}

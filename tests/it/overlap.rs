@@ -1,0 +1,125 @@
+//! The hold's commit runs beside the upstream call: nothing reaches the client before it, and a refusal cancels.
+
+use serde_json::json;
+use simulator::{Faults, Hold, Outcome, Rule};
+use support::{KeyOptions, TestApp, openai_body};
+
+fn pause_after(events: usize) -> Rule {
+    let hold = Hold {
+        gate: "rest".to_owned(),
+        events,
+    };
+    Rule {
+        faults: Faults {
+            hold_after_events: Some(hold),
+            ..Faults::default()
+        },
+        ..Rule::default()
+    }
+}
+
+/// One request, after which the node knows that the tenant is rich.
+async fn make_known(app: &TestApp) {
+    let answer = app.client().openai(&openai_body(false)).await;
+    app.closed(&answer.request_id()).await;
+    app.simulator.reset();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rich_tenants_request_is_sent_while_its_hold_commits_and_answered_after() {
+    let app = TestApp::start().await;
+    make_known(&app).await;
+    let locked = app.lock_ledger().await;
+    let client = app.client();
+    let call = tokio::spawn(async move { client.openai(&openai_body(true)).await });
+    app.simulator
+        .wait_until(|log| log.first().is_some_and(|entry| entry.outcome == Outcome::Finished))
+        .await;
+    assert!(!call.is_finished(), "nothing is handed out before the hold is durable");
+    locked.release().await;
+    let answer = call.await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(app.closed(&answer.request_id()).await["reason"], "completed");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_is_refused_after_dispatch_cancels_the_upstream_and_the_cost_is_the_operators() {
+    let mut app = TestApp::start().await;
+    make_known(&app).await;
+    let tenant = app.seeded.tenant.clone();
+    let options = KeyOptions {
+        budget: Some(("0.000001".to_owned(), "day")),
+        ..KeyOptions::default()
+    };
+    let (_, key) = app.key_of(&tenant, options).await;
+    let client = app.client_with(&key);
+    // the key is read before the database is locked
+    client.key().await;
+    app.simulator.script(pause_after(4)).unwrap();
+    let locked = app.lock_ledger().await;
+    let call = tokio::spawn(async move { client.openai(&openai_body(true)).await });
+    app.simulator
+        .wait_until(|log| log.first().is_some_and(|entry| entry.events_sent >= 4))
+        .await;
+    locked.release().await;
+    let refused = call.await.unwrap();
+    assert_eq!(refused.status, 402, "{}", refused.text());
+    assert_eq!(refused.json()["error"]["code"], "budget_exceeded");
+    app.simulator
+        .wait_until(|log| log[0].outcome == Outcome::ClientGone)
+        .await;
+    app.wait_for_number(
+        "SELECT COUNT(*) FROM tx t JOIN entry e ON e.tx_id = t.id \
+         WHERE t.kind = 'refused_cost' AND e.account = 'operator_loss:unbilled' AND e.amount > 0",
+        1,
+    )
+    .await;
+    let shown = app
+        .client()
+        .get(&format!("/v1/requests/{}", refused.request_id()))
+        .await
+        .json()
+        .await;
+    assert_eq!(shown["state"], json!("refused"), "{shown}");
+    assert_eq!(shown["cost_usd"], json!("0.00"));
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_its_hold_is_durable_leaves_nothing_behind() {
+    let app = TestApp::start().await;
+    make_known(&app).await;
+    let before = app.client().key().await["balance"].clone();
+    app.simulator
+        .script(Rule {
+            faults: Faults {
+                hang_before_head: true,
+                ..Faults::default()
+            },
+            ..Rule::default()
+        })
+        .unwrap();
+    let locked = app.lock_ledger().await;
+    let client = app.client();
+    let call = tokio::spawn(async move {
+        client
+            .try_begin("/v1/chat/completions", &openai_body(true))
+            .await
+            .is_ok()
+    });
+    app.simulator.wait_until(|log| !log.is_empty()).await;
+    call.abort();
+    app.simulator
+        .wait_until(|log| log[0].outcome == Outcome::ClientGone)
+        .await;
+    locked.release().await;
+    app.wait_for_number(
+        "SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'client_gone_before_head'",
+        1,
+    )
+    .await;
+    app.wait_for_holds(0).await;
+    assert_eq!(app.client().key().await["balance"], before);
+    app.finish().await;
+}
