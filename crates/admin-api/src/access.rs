@@ -14,18 +14,15 @@ use actix_web::{
     FromRequest, HttpMessage, HttpRequest, ResponseError,
     body::{BoxBody, MessageBody},
     dev::{Payload, ServiceRequest, ServiceResponse},
-    http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     middleware::Next,
 };
-use domain::RequestId;
 use store::{Tx, audit::Actor};
 
 use crate::{
     AdminParts,
     error::{AdminError, Answer, ErrorCode},
 };
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What authentication leaves behind for the extractors. Nothing else can make one.
 #[derive(Clone)]
@@ -146,10 +143,6 @@ pub(crate) async fn authenticate<B: MessageBody + 'static>(
     // some answers show a secret, once
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    // the same id is on the line that the request leaves in the log
-    if let Ok(id) = HeaderValue::try_from(RequestId::generate().to_string()) {
-        headers.insert(REQUEST_ID, id);
-    }
     Ok(response)
 }
 

@@ -197,7 +197,7 @@ proptest! {
         for (dialect, body) in [(OpenaiChat, openai), (AnthropicMessages, anthropic)] {
             let request = ChatRequest::parse(dialect, Bytes::from(body.to_string())).expect("valid");
             let bound = request.input_bound(&rules).expect("bounded");
-            let tight = request.tighter_input_bound(&rules).expect("bounded");
+            let tight = request.tighter_input_bound(&rules, request.text_tokens()).expect("bounded");
             prop_assert!(count <= tight.tokens && tight.tokens <= bound.tokens, "{count} {tight:?} {bound:?}");
         }
     }

@@ -348,7 +348,7 @@ fn recorded_requests_are_accepted_bounded_and_spliced_to_themselves() {
             recording.name
         );
         let tight = request
-            .tighter_input_bound(&profile.bound_rules(request.model(), 200_000))
+            .tighter_input_bound(&profile.bound_rules(request.model(), 200_000), request.text_tokens())
             .expect("bounded");
         assert!(
             total.is_none_or(|total| total <= tight.tokens),

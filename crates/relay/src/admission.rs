@@ -18,7 +18,7 @@ use domain::{
     usage::Units,
 };
 use ledger::{BudgetClaim, BudgetKey, HoldRequest, Ledger, LedgerError, Refusal};
-use llm::{ChatRequest, InputBound, ProviderProfile, UsageLimits, UsageProfile};
+use llm::{BoundRules, ChatRequest, InputBound, ProviderProfile, RequestError, UsageLimits, UsageProfile};
 use smallvec::SmallVec;
 
 use crate::{
@@ -29,6 +29,8 @@ use crate::{
 
 /// A balance of so many holds is taken for rich: the coarse bound of the input is good enough.
 const RICH: i64 = 20;
+/// Bodies up to this size are counted on the event loop: about a millisecond.
+const MAX_INLINE_COUNT_BYTES: usize = 8 * 1024;
 /// The bound of a model for which no context window is published.
 const UNKNOWN_CONTEXT_WINDOW_TOKENS: u64 = 2_000_000;
 
@@ -125,7 +127,7 @@ pub async fn plan(
     settings: &RelaySettings,
     caller: &Caller,
     model: &ModelEntry,
-    request: &ChatRequest,
+    request: &Arc<ChatRequest>,
     candidates: SmallVec<[Candidate; 4]>,
 ) -> Result<Plan, RelayError> {
     let tiers = ServiceTiers::asked(request.service_tier());
@@ -138,7 +140,7 @@ pub async fn plan(
     });
     let mut bound = usage_bound(
         request,
-        largest_bound(&candidates, model, request, ChatRequest::input_bound)?,
+        largest_bound(&candidates, model, |rules| request.input_bound(rules))?,
         wanted,
     );
     let mut amount = quoted(&candidates, &bound, tiers, model)?;
@@ -151,7 +153,10 @@ pub async fn plan(
         .await
         .map_err(|error| unavailable(&error))?;
     if !rich(available) {
-        let tighter = largest_bound(&candidates, model, request, ChatRequest::tighter_input_bound)?;
+        let text_tokens = count_text(request).await?;
+        let tighter = largest_bound(&candidates, model, |rules| {
+            request.tighter_input_bound(rules, text_tokens)
+        })?;
         bound = usage_bound(request, tighter, wanted);
         if request.output_limit().is_none() {
             bound.output_tokens = clamp(&candidates, &bound, available, tiers, settings);
@@ -159,6 +164,17 @@ pub async fn plan(
         amount = quoted(&candidates, &bound, tiers, model)?;
     }
     Ok(decided(candidates, request, bound, amount))
+}
+
+/// Counts the text of a request; a long one away from the event loop, which serves others meanwhile.
+async fn count_text(request: &Arc<ChatRequest>) -> Result<u64, RelayError> {
+    if request.body().len() <= MAX_INLINE_COUNT_BYTES {
+        return Ok(request.text_tokens());
+    }
+    let request = Arc::clone(request);
+    tokio::task::spawn_blocking(move || request.text_tokens())
+        .await
+        .map_err(|_| RelayError::Internal)
 }
 
 fn unavailable(error: &store::StoreError) -> RelayError {
@@ -220,14 +236,11 @@ fn quoted(
     })
 }
 
-type Bound = fn(&ChatRequest, &llm::BoundRules) -> Result<InputBound, llm::RequestError>;
-
 /// The largest bound over the providers that may serve the request.
 fn largest_bound(
     candidates: &[Candidate],
     model: &ModelEntry,
-    request: &ChatRequest,
-    bound: Bound,
+    bound: impl Fn(&BoundRules) -> Result<InputBound, RequestError>,
 ) -> Result<InputBound, RelayError> {
     let window = model.context_window.unwrap_or(UNKNOWN_CONTEXT_WINDOW_TOKENS);
     let mut largest = InputBound {
@@ -240,7 +253,7 @@ fn largest_bound(
         let rules = candidate
             .profile
             .bound_rules(&candidate.offer.upstream_model_id, window);
-        let one = bound(request, &rules)?;
+        let one = bound(&rules)?;
         largest.tokens = largest.tokens.max(one.tokens);
         largest.may_contain_audio |= one.may_contain_audio;
         largest.may_contain_images |= one.may_contain_images;

@@ -1,5 +1,6 @@
 //! What is written is found again, by its tenant alone, and listed newest first. On SQLite always, on PostgreSQL as
 //! well when `TRUERELAY_TEST_POSTGRES_URL` names a server.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use domain::{
     Amount, CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,

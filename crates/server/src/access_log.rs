@@ -10,10 +10,14 @@ use actix_web::{
     Error,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::{StatusCode, header::HeaderName},
+    http::{
+        StatusCode,
+        header::{HeaderName, HeaderValue},
+    },
     middleware::Next,
     web,
 };
+use domain::RequestId;
 use ipnet::IpNet;
 use metrics::{Counter, Histogram, counter, histogram};
 
@@ -90,7 +94,10 @@ pub async fn note_request<B: MessageBody>(
         let headers: Vec<&str> = headers.collect();
         client_address(peer.ip(), headers.into_iter(), &log.trusted_proxies)
     });
-    let result = next.call(request).await;
+    let mut result = next.call(request).await;
+    if let Ok(response) = &mut result {
+        name_request(response);
+    }
     let (status, pattern, request_id) = match &result {
         Ok(response) => {
             let id = response.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok());
@@ -115,6 +122,17 @@ pub async fn note_request<B: MessageBody>(
         );
     }
     result
+}
+
+/// Chat requests have their id from their handler, for it is the ledger's too; all others are named here, so that
+/// whoever got an answer can ask about it.
+fn name_request<B>(response: &mut ServiceResponse<B>) {
+    if response.headers().contains_key(REQUEST_ID) {
+        return;
+    }
+    if let Ok(id) = HeaderValue::try_from(RequestId::generate().to_string()) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
 }
 
 fn is_probe(pattern: &str) -> bool {

@@ -85,6 +85,8 @@ impl Database {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // without it, INSERT OR REPLACE would get past the triggers that refuse a delete
+            .pragma("recursive_triggers", "on")
             .busy_timeout(Duration::from_secs(5))
             .disable_statement_logging();
         let pool = |connections| {
