@@ -156,17 +156,36 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Reply {
-        self.send(Call::new(Method::POST, path).bearer(&self.full).json(&body))
+        self.write(Call::new(Method::POST, path).bearer(&self.full).json(&body))
             .await
     }
 
     pub async fn patch(&self, path: &str, body: Value) -> Reply {
-        self.send(Call::new(Method::PATCH, path).bearer(&self.full).json(&body))
+        self.write(Call::new(Method::PATCH, path).bearer(&self.full).json(&body))
             .await
     }
 
     pub async fn delete(&self, path: &str) -> Reply {
-        self.send(Call::new(Method::DELETE, path).bearer(&self.full)).await
+        self.write(Call::new(Method::DELETE, path).bearer(&self.full)).await
+    }
+
+    /// A write that succeeds leaves an audit row, and one that is refused leaves none: asserted of every write of
+    /// every test.
+    async fn write(&self, call: Call<'_>) -> Reply {
+        let what = format!("{} {}", call.method, call.path);
+        let before = self.newest_audit_row().await;
+        let reply = self.send(call).await;
+        let after = self.newest_audit_row().await;
+        assert_eq!(reply.status.is_success(), after > before, "{what}: {}", reply.text);
+        reply
+    }
+
+    async fn newest_audit_row(&self) -> i64 {
+        let database = &self.parts.database;
+        let newest = store::audit::list(database.readers(), database.backend(), None, 1)
+            .await
+            .unwrap();
+        newest.first().map_or(0, |row| row.seq)
     }
 
     pub async fn grant(&self, tenant: &str, key: &str, body: Value) -> Reply {
