@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::Process;
+use support::{Process, free_port};
 
 fn start(folder: &Path, port: u16, admin_port: u16, log: &str) -> Process {
     let data = folder.join("demo");
@@ -43,13 +43,6 @@ fn paste(line: &str) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .unwrap()
-        .port()
 }
 
 #[test]

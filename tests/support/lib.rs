@@ -20,6 +20,6 @@ pub use app::{SecondNode, TestApp, TestAppOptions};
 pub use backend::{Backend, LedgerLock};
 pub use canary::{COMPLETION_CANARY, PROMPT_CANARY};
 pub use chat::{Answer, Client, anthropic_body, openai_body};
-pub use node::Node;
+pub use node::{Node, free_port};
 pub use process::Process;
 pub use recording::{Recording, recordings};

@@ -4,6 +4,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::ExitStatus,
+    sync::atomic::{AtomicU16, Ordering},
     time::{Duration, Instant},
 };
 
@@ -123,11 +124,18 @@ impl Node {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
+///
+/// It is below the range of outgoing connections, and no two tests of a run are given the same one: a port that the
+/// system picks may be picked again before the child process has bound it.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 9_000;
+    let offset = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);
+    (0..COUNT)
+        .map(|_| FIRST + (offset + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         .expect("a free port")
-        .port()
 }
 
 fn config_file(folder: &Path) -> String {

@@ -218,13 +218,10 @@ async fn failures_say_whether_the_provider_can_have_seen_the_request() {
     assert!(matches!(error, OutboundError::Resolve(_)), "{error:?}");
     assert!(error.is_before_send());
 
-    let free_port = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let url = format!("http://127.0.0.1:{free_port}/");
+    // bound and not listening: nobody answers there, and nobody else can take the port meanwhile
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
     let error = client
         .send(AddressPolicy::AllowPrivate, request(&url))
         .await
