@@ -22,12 +22,13 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
-    BatchRider, Ending, HoldRequest, Ledger, LedgerSettings, NodeIdentity, WriterEnd,
-    batch::{Batch, BatchStore, Committed, Item, Locking},
+    BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, LedgerStore, NodeIdentity, WriterEnd,
+    batch::{Batch, Committed, Item, Locking},
     items::{Closing, End, Settled},
     movements::{self, Grant, GrantKind, Granted},
     reading,
     rules::{Balance, BatchName},
+    spool::SpoolFolder,
     sql_store::SqlBatchStore,
     verify,
 };
@@ -39,6 +40,8 @@ pub const POISON: &str = "poison";
 pub struct World {
     pub database: Database,
     pub rider: Arc<Rider>,
+    /// The nodes' data folders.
+    pub spools: tempfile::TempDir,
     folder: Option<tempfile::TempDir>,
     server: Option<(String, String)>,
 }
@@ -99,6 +102,7 @@ impl World {
         Self {
             database,
             rider: Arc::default(),
+            spools: tempfile::tempdir().unwrap(),
             folder,
             server,
         }
@@ -142,10 +146,13 @@ impl World {
             queue_capacity,
             max_request_time: MAX_REQUEST_TIME,
         };
-        let rider = Arc::clone(&self.rider) as Arc<dyn BatchRider>;
-        let (ledger, writer) = Ledger::start(self.database.clone(), rider, identity, settings, &Handle::current())
-            .await
-            .unwrap();
+        let foundation = Foundation {
+            store: Arc::new(self.store()),
+            spools: Arc::new(SpoolFolder::open(&self.spools.path().join(node.to_string()), 1 << 20).unwrap()),
+            node: identity,
+            settings,
+        };
+        let (ledger, writer) = Ledger::start(foundation, &Handle::current()).await.unwrap();
         (ledger, identity, writer)
     }
 
