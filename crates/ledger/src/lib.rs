@@ -26,6 +26,7 @@ pub mod rules;
 mod service;
 pub mod spool;
 mod spooled;
+mod spools;
 mod sql_store;
 #[cfg(test)]
 mod tests;
@@ -40,5 +41,6 @@ pub use hold::{Ending, Hold};
 pub use items::{BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal};
 pub use ledger_store::{Abandoned, LedgerStore, NodeIdentity};
 pub use service::{Foundation, Ledger, LedgerSettings, RefusedCost, Reservation};
+pub use spools::{NodeSpools, SpoolRecords, Spools};
 pub use sql_store::{BatchRider, SqlBatchStore};
 pub use writer::WriterEnd;

@@ -8,9 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use catalog::CatalogCache;
 use domain::request::RequestRecord;
-use ledger::{
-    BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, SqlBatchStore, WriterEnd, spool::SpoolFolder,
-};
+use ledger::{BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, WriterEnd};
 use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
 use store::{Database, StoreError, Tx, keyring::Keyring};
@@ -145,7 +143,7 @@ async fn start_ledger(
     node: NodeIdentity,
     runtimes: &RuntimeHandles,
 ) -> anyhow::Result<(Ledger, JoinHandle<WriterEnd>)> {
-    let spools = SpoolFolder::open(&opened.folder.spool_folder(), config.ledger.spool_reserved_bytes())
+    let spools = NodeSpools::open(opened.folder.path(), config.ledger.spool_reserved_bytes())
         .context("cannot use the spool's folder")?;
     let foundation = Foundation {
         store: Arc::new(SqlBatchStore::new(opened.database.clone(), Arc::new(RequestLogRider))),
