@@ -6,9 +6,10 @@ use domain::{
     Amount,
     request::Reason,
 };
-use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, items::ChargeState};
+use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, Reservation, items::ChargeState};
 
 use crate::{
+    crash::DURABLE_AFTER_MS,
     orders::{Finish, Order, Poison, charge_of, record_of},
     sim::{LifeId, Sim, State},
     truth::End,
@@ -48,7 +49,7 @@ impl Client {
         if reservation.pace() == Pace::AtOnce {
             self.demand(is_rich, "went at once, though there was no credit for it");
         } else {
-            match self.answered(reservation.committed().await).await {
+            match self.answered(&mut reservation).await {
                 Ok(answered) => hold = Some(answered),
                 Err(error) => return self.refused(&error, 0),
             }
@@ -57,7 +58,7 @@ impl Client {
         let first_output_at = self.sim.now();
         let hold = match hold {
             Some(hold) => hold,
-            None => match self.answered(reservation.committed().await).await {
+            None => match self.answered(&mut reservation).await {
                 Ok(hold) => hold,
                 Err(error) => return self.refused(&error, self.generated(first_output_at)),
             },
@@ -67,9 +68,16 @@ impl Client {
         self.finish(hold, first_output_at);
     }
 
-    /// An answer reaches the request when its node is running.
-    async fn answered(&self, answer: Result<Hold, LedgerError>) -> Result<Hold, LedgerError> {
+    /// An answer comes soon, whatever the database does, and reaches the request when its node is running.
+    async fn answered(&self, reservation: &mut Reservation) -> Result<Hold, LedgerError> {
+        let asked_at = self.sim.now();
+        let answer = reservation.committed().await;
         self.sim.gate(self.life).await;
+        let is_late = self.sim.with(|s| {
+            let disturbed_at = s.lives[self.life].disturbed_at;
+            s.now > asked_at.max(disturbed_at) + DURABLE_AFTER_MS
+        });
+        self.demand(!is_late, "its hold was neither placed nor withdrawn in time");
         if answer.is_ok() {
             self.note(
                 |s, _| {

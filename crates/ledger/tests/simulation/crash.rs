@@ -13,7 +13,7 @@ use crate::{
 
 /// What was queued is in the database or on disk after this, in milliseconds: two batches that are each taken for away
 /// after three seconds, and a margin.
-const DURABLE_AFTER_MS: u64 = 7_000;
+pub const DURABLE_AFTER_MS: u64 = 7_000;
 
 /// How a life ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

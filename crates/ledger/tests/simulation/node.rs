@@ -51,7 +51,7 @@ pub async fn keep(sim: Arc<Sim>, node: usize) {
         let was_calm = sim.with(|s| s.now >= s.plan.chaos_ms);
         let is_done = live(&sim, life, plot).await;
         sim.with(|s| after_life(s, life, is_done));
-        if is_done && sim.now() >= sim.with(|s| s.plan.chaos_ms) {
+        if is_done && plot.drain_at >= sim.with(|s| s.plan.chaos_ms) {
             return;
         }
         if was_calm && !is_done {
