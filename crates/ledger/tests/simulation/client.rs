@@ -127,7 +127,8 @@ impl Client {
                 return;
             }
             let left = first_output_at + self.order.output_ms - now;
-            let step = self.sim.with(|s| s.rng.between(250, 1_000));
+            // some answers stand still for a while, and nothing new is noted then
+            let step = self.sim.with(|s| if s.rng.chance(30) { 12_000 } else { s.rng.between(20, 1_000) });
             self.sim.spend(self.life, step.min(left)).await;
         }
     }

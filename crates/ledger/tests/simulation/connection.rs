@@ -25,7 +25,7 @@ use crate::{
     database::Database,
     orders::Poison,
     plan::Away,
-    sim::{LifeId, Sim, State},
+    sim::{Life, LifeId, Sim, State},
     truth::is_own_end,
 };
 
@@ -180,7 +180,11 @@ impl Connection {
                 match away.filter(|outage| !matches!(outage.away, Away::CutOff(_))) {
                     Some(outage) if outage.away == Away::Frozen => sim.until(outage.until).await,
                     Some(_) => break Err(unavailable("the database crashed before the commit")),
-                    None => break sim.with(|s| commit(s, &batch, &left_out)),
+                    None => break sim.with(|s| {
+                        let committed = commit(s, &batch, &left_out);
+                        kill_after_commit(s, life);
+                        committed
+                    }),
                 }
             };
             drop(locks);
@@ -193,6 +197,18 @@ impl Connection {
             }
         });
         Answer { answered, silent }
+    }
+}
+
+/// The worst instant of all: written, and nobody knows.
+fn kill_after_commit(s: &mut State, life: LifeId) {
+    let Life { node, boot, .. } = s.lives[life];
+    let is_kept = s.drives[node].files.get(&boot).is_some_and(|file| file.keeps_something);
+    let rate = s.plan.rates.kill_after_commit * if is_kept { 10 } else { 1 };
+    if s.now < s.plan.chaos_ms && s.rng.chance(rate) && !s.lives[life].is_dead {
+        s.note("killed after a commit", node, 0);
+        s.lives[life].is_dead = true;
+        s.lives[life].killed.notify_one();
     }
 }
 

@@ -32,6 +32,8 @@ pub struct File {
     pub durable: Vec<u8>,
     /// What was written since.
     pub pending: Vec<(usize, Vec<u8>)>,
+    /// A record was there when it was last synchronised.
+    pub keeps_something: bool,
 }
 
 /// What a spool keeps.
@@ -134,7 +136,7 @@ impl Spools for Folder {
             let reserved = s.plan.reserved_bytes;
             let file = File {
                 durable: vec![0; usize::try_from(reserved).unwrap()],
-                pending: Vec::new(),
+                ..File::default()
             };
             s.drives[node].files.insert(boot, file);
             Ok(reserved)
@@ -193,8 +195,13 @@ impl Disk for SpoolFile {
             let at = usize::try_from(offset).unwrap();
             let dies = s.lives[self.life].writes_until_death == Some(0);
             let has_no_room = s.plan.is_full(node, s.now);
+            let copies_on_write = s.plan.copies_on_write;
             let file = s.drives[node].files.get_mut(&self.boot).unwrap();
-            let room = if has_no_room { file.len().saturating_sub(at) } else { usize::MAX };
+            let room = match () {
+                () if !has_no_room => usize::MAX,
+                () if copies_on_write => 0,
+                () => file.len().saturating_sub(at),
+            };
             let written = if dies { bytes.len() / 2 } else { bytes.len().min(room) };
             file.pending.push((at, bytes[..written].to_vec()));
             if dies {
@@ -230,6 +237,8 @@ impl Disk for SpoolFile {
                 return Err(io::Error::other("injected"));
             }
             file.settle();
+            let kept = Kept::of(&file.durable, self.boot);
+            file.keeps_something = !kept.ends.is_empty() || !kept.progress.is_empty();
             s.note("the spool is synchronised", node, 0);
             s.truth.count("spool synchronised");
             if let Some(before) = before {

@@ -47,6 +47,8 @@ pub struct Rates {
     pub kill: u64,
     /// A kill that comes in the middle of a write to the disk.
     pub kill_in_write: u64,
+    /// A commit after which its node is killed; ten times as often when something waits on its disk.
+    pub kill_after_commit: u64,
     /// A life with a pause in it, long enough for others to close its holds.
     pub pause: u64,
     /// A synchronisation of the disk that fails.
@@ -80,6 +82,8 @@ pub struct Plan {
     pub outages: Vec<Outage>,
     /// When which node's disk has no room.
     pub full: Vec<(usize, u64, u64)>,
+    /// A disk without room cannot even be overwritten, as where blocks are copied on write.
+    pub copies_on_write: bool,
     /// Room that a spool takes beforehand, in bytes.
     pub reserved_bytes: u64,
     /// How often what happens.
@@ -102,6 +106,7 @@ impl Plan {
             latency_ms: rng.mostly_small(2, 120),
             outages: Vec::new(),
             full: Vec::new(),
+            copies_on_write: rng.chance(300),
             reserved_bytes: if rng.chance(500) { 64 } else { rng.between(100, 20_000) },
             rates: rates(rng),
         };
@@ -150,6 +155,7 @@ fn rates(rng: &mut Rng) -> Rates {
         poison: sometimes(60),
         kill: sometimes(1_000),
         kill_in_write: sometimes(1_000),
+        kill_after_commit: sometimes(12),
         pause: sometimes(500),
         broken_disk: sometimes(60),
         damage: sometimes(500),
