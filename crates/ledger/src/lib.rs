@@ -14,6 +14,7 @@ mod health;
 mod hold;
 pub mod items;
 pub mod movements;
+pub mod nodes;
 mod posting;
 mod queue;
 pub mod reading;

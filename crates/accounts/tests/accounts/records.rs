@@ -34,6 +34,7 @@ async fn tenants_are_created_listed_read_and_changed() {
         tier: Some("gold".to_owned()),
         enabled: Some(false),
         name: None,
+        budget: None,
     };
     let changed = operator_tenants::update(&tx, &world.actor, first.id, update.clone())
         .await
