@@ -20,6 +20,7 @@ pub mod reading;
 mod recovery;
 pub mod rules;
 mod service;
+pub mod spool;
 mod sql_store;
 #[cfg(test)]
 mod tests;
