@@ -78,7 +78,8 @@ impl Spool {
         spool
     }
 
-    /// Appends a record, which is durable after the next [`Self::sync`]. After an error it was not appended.
+    /// Appends a record, which is durable after the next [`Self::sync`]. After [`SpoolError::Full`] and
+    /// [`SpoolError::TooLong`] it is not in the spool and the next one may be tried.
     ///
     /// Within the reserved part it only waits in memory; beyond it is given to the disk at once, because only the
     /// disk knows whether there is room.
@@ -123,7 +124,7 @@ impl Spool {
         self.refuse_after_failure()?;
         self.open_generation();
         self.sync()?;
-        let shrunk = self.disk.shrink(self.reserved);
+        let shrunk = self.disk.shrink(self.reserved.max(self.written));
         self.note_failure(shrunk)
     }
 
