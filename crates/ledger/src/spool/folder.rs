@@ -89,7 +89,8 @@ impl SpoolFolder {
         sync_folder(&self.path)
     }
 
-    fn file_of(&self, boot: Uuid) -> PathBuf {
+    /// The file of a boot.
+    pub fn file_of(&self, boot: Uuid) -> PathBuf {
         self.path.join(format!("{}.{EXTENSION}", boot.hyphenated()))
     }
 }
