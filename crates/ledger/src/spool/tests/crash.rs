@@ -97,6 +97,8 @@ fn follow(platter: &Platter, reserved: usize, steps: &[Step]) -> Result<Promises
             Step::Sync => spool.sync().map(|()| promises.synced()),
             Step::Clear => {
                 promises.generations.push(Generation::default());
+                // while it is going on, the opening that hides what was cleared before may be torn
+                promises.durable = 0;
                 spool.clear().map(|()| promises.synced())
             }
             Step::Room(room) => {
