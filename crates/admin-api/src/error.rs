@@ -236,7 +236,7 @@ impl From<LedgerError> for AdminError {
             LedgerError::Duplicate => Self::new(ErrorCode::Conflict, "this grant was posted before"),
             LedgerError::Store(error) => error.into(),
             LedgerError::Overloaded | LedgerError::Unavailable | LedgerError::Stopped => Self::unavailable(&error),
-            LedgerError::Refused(_) | LedgerError::Rejected => Self::internal(&error),
+            LedgerError::Refused(_) | LedgerError::Rejected | LedgerError::Spool(_) => Self::internal(&error),
         }
     }
 }

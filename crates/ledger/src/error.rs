@@ -28,6 +28,9 @@ pub enum LedgerError {
     /// The database said something else.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The folder that keeps ends while the database is away cannot be read or written: see to its disk.
+    #[error("the spool's folder cannot be used: {0}")]
+    Spool(#[source] std::io::Error),
     /// The amount asked for makes no sense.
     #[error("{0}")]
     InvalidAmount(&'static str),

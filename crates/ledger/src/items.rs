@@ -70,6 +70,15 @@ pub struct OpenHold {
     pub provider_estimate: Amount,
 }
 
+/// An open hold that nobody will end any more, with how far its answer had come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AbandonedHold {
+    /// The hold.
+    pub hold: OpenHold,
+    /// The last progress that was written; `None` before any output.
+    pub progress: Option<Progress>,
+}
+
 /// A cost at a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProviderCost {
@@ -77,6 +86,19 @@ pub struct ProviderCost {
     pub provider: String,
     /// How much, at list price.
     pub amount: Amount,
+}
+
+/// How far an answer has come: what recovery settles if its node dies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The request.
+    pub request: RequestId,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// The charge and the provider's cost so far, cumulative.
+    pub so_far: Settled,
+    /// What the request log would say if the answer ended here.
+    pub record: Option<Box<RequestRecord>>,
 }
 
 /// The end of one request.

@@ -16,6 +16,7 @@ mod error;
 mod exchange;
 mod gate;
 mod handlers;
+mod pacing;
 mod parking;
 mod parts;
 mod pipeline;

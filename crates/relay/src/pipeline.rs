@@ -138,6 +138,7 @@ const fn refused_reason(error: &RelayError) -> Reason {
     match error {
         RelayError::InsufficientCredit(_) | RelayError::Debt(_) => Reason::InsufficientCredit,
         RelayError::BudgetExceeded { .. } => Reason::BudgetExceeded,
+        RelayError::Unavailable | RelayError::Overloaded => Reason::LedgerUnavailable,
         _ => Reason::InternalError,
     }
 }

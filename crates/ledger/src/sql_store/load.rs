@@ -98,7 +98,7 @@ async fn load_budgets(tx: &Tx, items: &[&Item], requests: &Rows, book: &mut Book
         .iter()
         .filter_map(|item| match item {
             Item::Hold(hold) => Some(hold.budgets.iter().map(|claim| claim.key)),
-            Item::Close(_) => None,
+            Item::Progress(_) | Item::Close(_) => None,
         })
         .flatten()
         .collect();
@@ -130,7 +130,7 @@ async fn load_budgets(tx: &Tx, items: &[&Item], requests: &Rows, book: &mut Book
 async fn load_lots(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), StoreError> {
     let paying = distinct(items.iter().filter_map(|item| match item {
         Item::Close(closing) => Some(closing.tenant),
-        Item::Hold(_) => None,
+        Item::Hold(_) | Item::Progress(_) => None,
     }));
     let mut lots: BTreeMap<TenantId, Vec<Lot>> = BTreeMap::new();
     for row in tx.query_rows(LOTS, &tenant_rows(&paying)).await? {

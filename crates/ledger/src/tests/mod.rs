@@ -46,6 +46,7 @@ mod lifetimes;
 mod memory;
 mod model;
 mod nodes;
+mod outage;
 mod plans;
 mod recovery;
 mod world;
