@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod admin_api;
+mod budgets;
 mod charges;
 mod crash;
 mod credit;
