@@ -23,6 +23,11 @@ pub fn count_tokens(text: &str) -> u64 {
     tokens.saturating_add(count_segment(rest))
 }
 
+/// The fewest tokens that any provider makes of a text of which ours makes so many.
+pub(crate) const fn sparsest(tokens: u64) -> u64 {
+    tokens.saturating_mul(3) / 4
+}
+
 /// A count of text that grows at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RunningCount {
