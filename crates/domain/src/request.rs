@@ -69,6 +69,8 @@ pub enum Reason {
     RelayCrashed,
     /// The hold was older than any request may be: free.
     HoldExpired,
+    /// The ledger's database was away: nothing of an answer was handed out, free.
+    LedgerUnavailable,
     /// An error of ours after the hold: free.
     InternalError,
 }
@@ -91,6 +93,7 @@ impl Reason {
             Self::BudgetExceeded => "budget_exceeded",
             Self::RelayCrashed => "relay_crashed",
             Self::HoldExpired => "hold_expired",
+            Self::LedgerUnavailable => "ledger_unavailable",
             Self::InternalError => "internal_error",
         }
     }
@@ -126,6 +129,9 @@ impl Reason {
                 "The relay stopped before the answer ended; the charge is the input and the output that were on record by then, or nothing if no output was."
             }
             Self::HoldExpired => "The request outlived the longest time a request may take; nothing is charged.",
+            Self::LedgerUnavailable => {
+                "The credit could not be reserved because the ledger's database was away; nothing was handed out and nothing is charged."
+            }
             Self::InternalError => "The relay failed; nothing is charged.",
         }
     }

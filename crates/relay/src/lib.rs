@@ -8,6 +8,7 @@ mod admission;
 mod answer;
 mod background;
 mod body;
+mod budgets;
 mod caller;
 mod credit;
 mod dispatch;
@@ -31,6 +32,7 @@ mod verdict;
 mod whole_answer;
 
 pub use background::Background;
+pub use budgets::BudgetView;
 pub use gate::Gate;
 pub use parts::RelayParts;
 pub use retry_budget::RetryBudget;

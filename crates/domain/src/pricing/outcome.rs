@@ -20,6 +20,7 @@ pub const fn is_charged(reason: Reason) -> bool {
         | Reason::InsufficientCredit
         | Reason::BudgetExceeded
         | Reason::HoldExpired
+        | Reason::LedgerUnavailable
         | Reason::InternalError => false,
     }
 }
