@@ -158,6 +158,16 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_ends_where_a_word_does_and_not_within_blanks() {
+        let words = format!("{} and then {}", "a".repeat(600), "b".repeat(600));
+        assert_eq!(segment_end(&words), Some(600));
+        let blanks = format!("{}  {} end", "a".repeat(SEGMENT_BYTES - 1), "b".repeat(100));
+        assert_eq!(segment_end(&blanks), Some(SEGMENT_BYTES + 101));
+        assert_eq!(segment_end(&"a".repeat(MAX_SEGMENT_BYTES)), None, "it may end later");
+        assert_eq!(segment_end(&"a".repeat(MAX_SEGMENT_BYTES + 1)), Some(MAX_SEGMENT_BYTES));
+    }
+
+    #[test]
     fn one_call_does_a_bounded_piece_of_work() {
         let mut running = RunningCount::default();
         running.read(&"word ".repeat(1_000_000));
