@@ -18,6 +18,7 @@ mod passthrough;
 mod prices;
 mod privacy;
 mod recordings;
+mod recovery;
 mod refusals;
 mod resources;
 mod sdk;
