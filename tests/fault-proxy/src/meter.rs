@@ -81,6 +81,12 @@ mod tests {
     }
 
     #[test]
+    fn a_third_line_feed_ends_nothing() {
+        assert_eq!(Meter::default().room(CutPoint::Events(2), b"a\n\n\n"), None);
+        assert_eq!(Meter::default().room(CutPoint::Events(2), b"a\n\n\n\n"), Some(5));
+    }
+
+    #[test]
     fn it_does_not_matter_how_the_bytes_are_cut_up() {
         for size in 1..ANSWER.len() {
             for cut in [CutPoint::Events(2), CutPoint::Bytes(37)] {
