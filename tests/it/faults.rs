@@ -20,9 +20,70 @@
 //! A test whose fault needs a privilege that this user lacks prints `not run` and the reason. Those that take longer than
 //! some seconds are ignored here and run by `make faults`.
 
+use fault_proxy::Proxy;
 use serde_json::{Value, json};
 use simulator::{Answer, Faults, Generate, LogEntry, Rule};
-use support::{PROMPT_CANARY, TestApp, anthropic_body, openai_body};
+use support::{Backend, PROMPT_CANARY, PrivatePostgres, TestApp, TestAppOptions, anthropic_body, openai_body};
+
+/// A node on a PostgreSQL server of its own, which it reaches through a proxy.
+pub struct OwnDatabase {
+    /// The node.
+    pub app: TestApp,
+    /// The server.
+    pub postgres: PrivatePostgres,
+    /// The way from one to the other.
+    pub network: Proxy,
+}
+
+impl OwnDatabase {
+    /// Starts both; nothing in a run without PostgreSQL.
+    pub async fn start(settings: &[&str]) -> Option<Self> {
+        if !Backend::run_is_shared() {
+            return None;
+        }
+        Some(Self::on(PrivatePostgres::start(settings).await).await)
+    }
+
+    /// Starts a node on this server. A hold's wait has no limit of its own that a test could meet: what answers
+    /// during an outage is the ledger.
+    pub async fn on(postgres: PrivatePostgres) -> Self {
+        let network = Proxy::start(0, postgres.address()).await.unwrap();
+        let backend = Backend::on_postgres(&postgres.url("postgres")).await;
+        let app = TestApp::start_with(TestAppOptions {
+            backend: Some(backend.with_database_at(network.address())),
+            config: "[relay]\nhold_timeout_ms = 120000\n".to_owned(),
+            ..TestAppOptions::default()
+        })
+        .await;
+        Self { app, postgres, network }
+    }
+
+    /// Sends requests until one is served, as customers do after an outage.
+    pub async fn wait_until_served(&self) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            let answer = self.app.client().openai(&openai_body(false)).await;
+            if answer.status == 200 {
+                self.app.closed(&answer.request_id()).await;
+                return;
+            }
+            assert_eq!(answer.status, 503, "{}", answer.text());
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the node does not serve again: {}",
+                answer.text()
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The end of a test: as [`TestApp::finish`].
+    pub async fn finish(self) {
+        self.app.finish().await;
+        drop(self.network);
+        drop(self.postgres);
+    }
+}
 
 /// The chat routes, each with a body in its dialect.
 pub fn dialects() -> [(&'static str, Value); 2] {
@@ -49,7 +110,11 @@ pub fn whole(body: &Value) -> Value {
 /// An answer of so many words. Each is one token for the simulated provider and for the tokenizer of our estimates, so
 /// that both counts can be compared exactly.
 pub fn words(count: usize, faults: Faults) -> Rule {
-    let text: Vec<&str> = ["one", "two", "three", "four"].into_iter().cycle().take(count).collect();
+    let text: Vec<&str> = ["one", "two", "three", "four"]
+        .into_iter()
+        .cycle()
+        .take(count)
+        .collect();
     Rule {
         answer: Answer::Generate(Generate {
             text: Some(text.join(" ")),

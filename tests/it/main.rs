@@ -10,6 +10,8 @@ mod demo;
 mod failover;
 mod faults;
 mod faults_client;
+mod faults_outage;
+mod faults_redis;
 mod faults_upstream;
 mod hostile;
 mod keys;

@@ -33,24 +33,22 @@ impl Backend {
         }
     }
 
+    /// Whether this run is the one on PostgreSQL and Redis.
+    pub fn run_is_shared() -> bool {
+        std::env::var("TRUERELAY_TEST_BACKEND").as_deref() == Ok("production")
+    }
+
     /// Whether several nodes can share it.
     pub const fn is_shared(&self) -> bool {
         matches!(self, Self::Production { .. })
     }
 
     async fn production() -> Self {
-        let setting = |name: &str| {
-            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
-        };
-        Self::on_servers(
-            &setting("TRUERELAY_TEST_POSTGRES_URL"),
-            &setting("TRUERELAY_TEST_REDIS_URL"),
-        )
-        .await
+        Self::on_postgres(&setting("TRUERELAY_TEST_POSTGRES_URL")).await
     }
 
-    /// A fresh database on this PostgreSQL server, beside this Redis.
-    pub async fn on_servers(server: &str, redis_url: &str) -> Self {
+    /// A fresh database on this PostgreSQL server, beside the run's Redis.
+    pub async fn on_postgres(server: &str) -> Self {
         let name = format!("t_{}", uuid::Uuid::now_v7().simple());
         let mut connection = PgConnection::connect(server).await.expect("PostgreSQL answers");
         connection
@@ -62,7 +60,7 @@ impl Backend {
         Self::Production {
             node_database_url: database_url.clone(),
             database_url,
-            node_redis_url: redis_url.to_owned(),
+            node_redis_url: setting("TRUERELAY_TEST_REDIS_URL"),
         }
     }
 
@@ -74,7 +72,7 @@ impl Backend {
         self
     }
 
-    /// The same, but nodes reach Redis at this address: a proxy's.
+    /// The same, but with another Redis, or the way to it through a proxy.
     pub fn with_redis_at(mut self, address: SocketAddr) -> Self {
         if let Self::Production { node_redis_url, .. } = &mut self {
             *node_redis_url = moved(node_redis_url, address);
@@ -192,6 +190,10 @@ impl LedgerLock {
         }
         .expect("the lock is given back");
     }
+}
+
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
 }
 
 /// The same address on another host and port.
