@@ -20,9 +20,12 @@
 //! A test whose fault needs a privilege that this user lacks prints `not run` and the reason. Those that take longer than
 //! some seconds are ignored here and run by `make faults`.
 
+use std::time::{Duration, Instant};
+
 use fault_proxy::Proxy;
 use serde_json::{Value, json};
 use simulator::{Answer, Faults, Generate, LogEntry, Rule};
+use sqlx::{Connection, PgConnection};
 use support::{Backend, PROMPT_CANARY, PrivatePostgres, TestApp, TestAppOptions, anthropic_body, openai_body};
 
 /// A node on a PostgreSQL server of its own, which it reaches through a proxy.
@@ -60,7 +63,7 @@ impl OwnDatabase {
 
     /// Sends requests until one is served, as customers do after an outage.
     pub async fn wait_until_served(&self) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let answer = self.app.client().openai(&openai_body(false)).await;
             if answer.status == 200 {
@@ -69,12 +72,30 @@ impl OwnDatabase {
             }
             assert_eq!(answer.status, 503, "{}", answer.text());
             assert!(
-                std::time::Instant::now() < deadline,
+                Instant::now() < deadline,
                 "the node does not serve again: {}",
                 answer.text()
             );
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Waits until the database answers the node again: readiness says so.
+    pub async fn wait_for_database(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let url = format!("{}/readyz", self.app.admin.url());
+        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status() == 200) {
+            assert!(Instant::now() < deadline, "the node does not become ready again");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A connection to its database beside the product's.
+    pub async fn connect(&self) -> PgConnection {
+        let Backend::Production { database_url, .. } = &self.app.backend else {
+            panic!("it is on PostgreSQL");
+        };
+        PgConnection::connect(database_url).await.unwrap()
     }
 
     /// The end of a test: as [`TestApp::finish`].

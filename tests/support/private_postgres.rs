@@ -9,7 +9,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -23,7 +23,7 @@ const USER: &str = "truerelay";
 
 /// A running server. It is killed with its owner.
 pub struct PrivatePostgres {
-    server: Child,
+    server: Mutex<Child>,
     port: u16,
     settings: Vec<String>,
     data: PathBuf,
@@ -64,8 +64,8 @@ impl PrivatePostgres {
     async fn start_on(folder: TempDir, data: PathBuf, settings: &[&str]) -> Self {
         let port = free_port();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut server = Self {
-            server: spawn(&data, port, &settings),
+        let server = Self {
+            server: Mutex::new(spawn(&data, port, &settings)),
             port,
             settings,
             data,
@@ -99,28 +99,38 @@ impl PrivatePostgres {
     }
 
     /// Ends every process of it at once, as a power cut would.
-    pub fn kill(&mut self) {
-        process_tree::signal_all(self.server.id(), "KILL");
-        self.server.wait().ok();
+    pub fn kill(&self) {
+        let mut server = self.server();
+        process_tree::signal_all(server.id(), "KILL");
+        server.wait().ok();
     }
 
     /// Starts it again on the same files and port, and waits until it has recovered.
-    pub async fn restart(&mut self) {
-        self.server = spawn(&self.data, self.port, &self.settings);
+    pub async fn restart(&self) {
+        *self.server() = spawn(&self.data, self.port, &self.settings);
         self.wait_ready().await;
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        !matches!(self.server().try_wait(), Ok(None))
+    }
+
+    fn server(&self) -> MutexGuard<'_, Child> {
+        self.server.lock().expect("nobody panics with it")
     }
 
     /// Stops every process of it where it stands: its sockets stay open and say nothing.
     pub fn pause(&self) {
-        process_tree::signal_all(self.server.id(), "STOP");
+        process_tree::signal_all(self.server().id(), "STOP");
     }
 
     /// Lets it go on.
     pub fn go_on(&self) {
-        process_tree::signal_all(self.server.id(), "CONT");
+        process_tree::signal_all(self.server().id(), "CONT");
     }
 
-    async fn wait_ready(&mut self) {
+    async fn wait_ready(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Ok(mut connection) = PgConnection::connect(&self.url("postgres")).await
@@ -138,10 +148,10 @@ impl PrivatePostgres {
 impl Drop for PrivatePostgres {
     fn drop(&mut self) {
         // asked to leave at once, it takes its shared memory along
-        process_tree::signal_all(self.server.id(), "CONT");
-        process_tree::signal(self.server.id(), "QUIT");
+        process_tree::signal_all(self.server().id(), "CONT");
+        process_tree::signal(self.server().id(), "QUIT");
         let deadline = Instant::now() + Duration::from_secs(5);
-        while matches!(self.server.try_wait(), Ok(None)) && Instant::now() < deadline {
+        while !self.has_ended() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.kill();
