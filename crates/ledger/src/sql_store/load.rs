@@ -98,7 +98,7 @@ async fn load_budgets(tx: &Tx, items: &[&Item], requests: &Rows, book: &mut Book
         .iter()
         .filter_map(|item| match item {
             Item::Hold(hold) => Some(hold.budgets.iter().map(|claim| claim.key)),
-            Item::Close(_) => None,
+            Item::Progress(_) | Item::Close(_) => None,
         })
         .flatten()
         .collect();
@@ -130,7 +130,7 @@ async fn load_budgets(tx: &Tx, items: &[&Item], requests: &Rows, book: &mut Book
 async fn load_lots(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), StoreError> {
     let paying = distinct(items.iter().filter_map(|item| match item {
         Item::Close(closing) => Some(closing.tenant),
-        Item::Hold(_) => None,
+        Item::Hold(_) | Item::Progress(_) => None,
     }));
     let mut lots: BTreeMap<TenantId, Vec<Lot>> = BTreeMap::new();
     for row in tx.query_rows(LOTS, &tenant_rows(&paying)).await? {
@@ -192,7 +192,7 @@ pub fn read_charge(row: &QueryResult) -> Result<ChargeRow, StoreError> {
     })
 }
 
-fn budget_keys(row: &QueryResult) -> Result<SmallVec<[BudgetKey; 1]>, StoreError> {
+fn budget_keys(row: &QueryResult) -> Result<SmallVec<[BudgetKey; 2]>, StoreError> {
     let text: String = row.try_get("", "budgets_json")?;
     serde_json::from_str::<Vec<BudgetKey>>(&text)
         .map(SmallVec::from_vec)
