@@ -34,4 +34,7 @@ pub enum LedgerError {
     /// The amount asked for makes no sense.
     #[error("{0}")]
     InvalidAmount(&'static str),
+    /// Credit was to expire at an instant that has passed, by the database's clock.
+    #[error("the instant has passed: name one in the future, or none for credit that does not expire")]
+    ExpiryPassed,
 }

@@ -15,6 +15,7 @@ mod hold;
 pub mod items;
 mod ledger_store;
 pub mod movements;
+pub mod nodes;
 mod outage;
 mod posting;
 mod queue;

@@ -90,6 +90,7 @@ impl Node {
         RelayParts {
             database: self.database.clone(),
             ledger: self.ledger.clone(),
+            budgets: relay::BudgetView::default(),
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
             pepper: self.keyring.pepper.clone(),

@@ -45,6 +45,7 @@ mod grants;
 mod lifetimes;
 mod memory;
 mod model;
+mod nodes;
 mod outage;
 mod plans;
 mod recovery;

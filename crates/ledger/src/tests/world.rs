@@ -188,6 +188,7 @@ impl World {
             tenant,
             amount: Amount::from_nanos(amount),
             kind,
+            expires_at: None,
             source: source.to_owned(),
         };
         let granted = movements::grant(&tx, &Actor::system("test"), &grant).await?;
