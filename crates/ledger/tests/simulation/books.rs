@@ -162,7 +162,9 @@ impl Books {
             let lots: i64 = database.lots.get(tenant)?.iter().map(|lot| lot.remaining.nanos()).sum();
             if held != self.held(*tenant) || available + held != self.credit(*tenant) || lots != available + held {
                 let expected = (self.credit(*tenant), self.held(*tenant));
-                return Some(format!("{tenant}: {available}+{held}, lots {lots}, expected {expected:?}"));
+                return Some(format!(
+                    "{tenant}: {available}+{held}, lots {lots}, expected {expected:?}"
+                ));
             }
         }
         for (key, budget) in &database.budgets {
@@ -170,7 +172,10 @@ impl Books {
             let taken = budget.used.nanos() + budget.held.nanos();
             let is_right = budget.used.nanos() == used && budget.held.nanos() == self.held_in(key);
             if !is_right || taken > budget.limit.nanos() {
-                return Some(format!("budget {key:?} is {budget:?}, expected {used}+{}", self.held_in(key)));
+                return Some(format!(
+                    "budget {key:?} is {budget:?}, expected {used}+{}",
+                    self.held_in(key)
+                ));
             }
         }
         if !database.holds.keys().eq(self.open.keys()) || !database.charges.keys().eq(self.ended.keys()) {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{
-    Amount,
-    request::Reason,
-};
+use domain::{Amount, request::Reason};
 use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, Reservation, items::ChargeState};
 
 use crate::{
@@ -84,7 +81,9 @@ impl Client {
                     s.lives[self.life].holds_in_hand += 1;
                     let in_hand = s.lives[self.life].holds_in_hand;
                     let capacity = s.plan.queue_capacity;
-                    s.demand(in_hand <= capacity, || format!("{in_hand} holds, and room for {capacity} ends"));
+                    s.demand(in_hand <= capacity, || {
+                        format!("{in_hand} holds, and room for {capacity} ends")
+                    });
                 },
                 "has its hold",
             );
@@ -110,7 +109,9 @@ impl Client {
             let is_closed = row.is_some_and(|row| row.state != ChargeState::Refused);
             let is_durable = s.database.holds.contains_key(&request) || is_closed;
             let number = s.truth.number(request);
-            s.demand(is_durable, || format!("request {number}: handed out without a durable hold"));
+            s.demand(is_durable, || {
+                format!("request {number}: handed out without a durable hold")
+            });
             s.truth.of(request).handed_out = true;
         };
         self.note(check, "is handed out");
@@ -120,7 +121,10 @@ impl Client {
         loop {
             let generated = self.generated(first_output_at);
             let now = self.sim.now();
-            self.note(|s, order| s.truth.of(order.hold.request).offered.push((now, generated)), "comes on");
+            self.note(
+                |s, order| s.truth.of(order.hold.request).offered.push((now, generated)),
+                "comes on",
+            );
             hold.progress(&charge_of(generated), "acme".to_owned(), record_of(&self.order));
             let is_over = now >= first_output_at + self.order.output_ms;
             if is_over || self.order.finish == Finish::ClientGone && generated > self.order.total / 2 {
@@ -128,7 +132,13 @@ impl Client {
             }
             let left = first_output_at + self.order.output_ms - now;
             // some answers stand still for a while, and nothing new is noted then
-            let step = self.sim.with(|s| if s.rng.chance(30) { 12_000 } else { s.rng.between(20, 1_000) });
+            let step = self.sim.with(|s| {
+                if s.rng.chance(30) {
+                    12_000
+                } else {
+                    s.rng.between(20, 1_000)
+                }
+            });
             self.sim.spend(self.life, step.min(left)).await;
         }
     }
@@ -154,10 +164,18 @@ impl Client {
         };
         match self.order.finish {
             Finish::Complete => {
-                hold.settle(&charge_of(generated), "acme".to_owned(), ending(Reason::Completed, vec![lost]));
+                hold.settle(
+                    &charge_of(generated),
+                    "acme".to_owned(),
+                    ending(Reason::Completed, vec![lost]),
+                );
             }
             Finish::ClientGone => {
-                hold.settle(&charge_of(generated), "acme".to_owned(), ending(Reason::ClientGone, vec![lost]));
+                hold.settle(
+                    &charge_of(generated),
+                    "acme".to_owned(),
+                    ending(Reason::ClientGone, vec![lost]),
+                );
             }
             Finish::Void => hold.void(ending(Reason::UpstreamNoOutput, vec![generated, lost])),
             Finish::Dropped | Finish::Left => drop(hold),

@@ -100,7 +100,9 @@ fn judge_closing(s: &mut State, row: &ChargeRow, hold: &HoldRow) {
         return;
     }
     let (now, age) = (s.now, s.now - hold.created_at);
-    s.demand(age > MAX_AGE_MS, || format!("request {number}: closed by age after {age} ms"));
+    s.demand(age > MAX_AGE_MS, || {
+        format!("request {number}: closed by age after {age} ms")
+    });
     let was_paused = s.lives[life].paused_until > hold.created_at;
     let node = s.lives[life].node;
     let was_away = (0..WELL_AGAIN_MS / 500)

@@ -48,7 +48,8 @@ struct Locks {
 
 impl Drop for Locks {
     fn drop(&mut self) {
-        self.sim.with(|s| s.database.locked.retain(|row| !self.rows.contains(row)));
+        self.sim
+            .with(|s| s.database.locked.retain(|row| !self.rows.contains(row)));
     }
 }
 
@@ -73,8 +74,16 @@ fn fate(s: &mut State) -> Fate {
     let (is_told, is_silent) = (!often(rates.lost_acknowledgement), often(500));
     Fate {
         fails,
-        work_ms: if works_long { s.rng.between(200, 8_000) } else { s.rng.mostly_small(0, latency) },
-        commit_ms: if is_slow { s.rng.mostly_small(1_000, 45_000) } else { s.rng.mostly_small(0, latency) },
+        work_ms: if works_long {
+            s.rng.between(200, 8_000)
+        } else {
+            s.rng.mostly_small(0, latency)
+        },
+        commit_ms: if is_slow {
+            s.rng.mostly_small(1_000, 45_000)
+        } else {
+            s.rng.mostly_small(0, latency)
+        },
         is_told,
         is_silent,
     }
@@ -180,11 +189,13 @@ impl Connection {
                 match away.filter(|outage| !matches!(outage.away, Away::CutOff(_))) {
                     Some(outage) if outage.away == Away::Frozen => sim.until(outage.until).await,
                     Some(_) => break Err(unavailable("the database crashed before the commit")),
-                    None => break sim.with(|s| {
-                        let committed = commit(s, &batch, &left_out);
-                        kill_after_commit(s, life);
-                        committed
-                    }),
+                    None => {
+                        break sim.with(|s| {
+                            let committed = commit(s, &batch, &left_out);
+                            kill_after_commit(s, life);
+                            committed
+                        });
+                    }
                 }
             };
             drop(locks);
@@ -276,8 +287,13 @@ impl LedgerStore for Connection {
         // what cannot be written is not tried again, so that it is left open is known before the call may fail
         self.sim.with(|s| {
             s.disturb(self.life);
-            let is_poison = s.truth.poison(item.request()).is_some_and(|poison| poison != Poison::Record);
-            s.demand(is_poison, || format!("{} is in quarantine and nothing is wrong with it", item.request()));
+            let is_poison = s
+                .truth
+                .poison(item.request())
+                .is_some_and(|poison| poison != Poison::Record);
+            s.demand(is_poison, || {
+                format!("{} is in quarantine and nothing is wrong with it", item.request())
+            });
             s.database.quarantined.insert(item.request());
         });
         self.reach().await?;
@@ -315,7 +331,9 @@ impl LedgerStore for Connection {
 
     async fn available(&self, tenant: TenantId) -> Result<Amount, StoreError> {
         self.reach().await?;
-        Ok(self.sim.with(|s| s.database.balances.get(&tenant).copied().unwrap_or_default().available))
+        Ok(self
+            .sim
+            .with(|s| s.database.balances.get(&tenant).copied().unwrap_or_default().available))
     }
 
     async fn now(&self) -> Result<UnixMs, StoreError> {

@@ -53,7 +53,11 @@ pub fn end_life(s: &mut State, life: LifeId, death: Death, is_drained: bool) {
 /// What of this life is durable now; and what should be and is not.
 fn take_stock(s: &mut State, life: LifeId, is_drained: bool) {
     let (node, boot) = (s.lives[life].node, s.lives[life].boot);
-    let kept = s.drives[node].files.get(&boot).map(|file| Kept::of(&file.durable, boot)).unwrap_or_default();
+    let kept = s.drives[node]
+        .files
+        .get(&boot)
+        .map(|file| Kept::of(&file.durable, boot))
+        .unwrap_or_default();
     let owed_before = s.now.saturating_sub(DURABLE_AFTER_MS);
     let disturbed_at = s.lives[life].disturbed_at;
     let has_room = s.plan.queue_capacity >= 4_000;
@@ -76,12 +80,18 @@ fn take_stock(s: &mut State, life: LifeId, is_drained: bool) {
             continue;
         }
         if request.end.is_some_and(|end| is_owed(end.at)) {
-            missing.push(format!("request {}: its end was long accepted and is nowhere", request.number));
+            missing.push(format!(
+                "request {}: its end was long accepted and is nowhere",
+                request.number
+            ));
         }
         let owed = request.offered.iter().rev().find(|(at, _)| is_owed(*at));
         let is_closed = s.database.charges.contains_key(id);
         if has_room && !is_closed && owed.is_some_and(|(_, amount)| crash.kept < Some(*amount)) {
-            missing.push(format!("request {}: its progress was long queued and is nowhere", request.number));
+            missing.push(format!(
+                "request {}: its progress was long queued and is nowhere",
+                request.number
+            ));
         }
     }
     for what in missing {
@@ -91,7 +101,9 @@ fn take_stock(s: &mut State, life: LifeId, is_drained: bool) {
 
 /// What a crash makes of a file.
 fn crash_file(s: &mut State, node: usize, boot: Uuid, death: Death) {
-    let Some(mut file) = s.drives[node].files.remove(&boot) else { return };
+    let Some(mut file) = s.drives[node].files.remove(&boot) else {
+        return;
+    };
     let before = Kept::of(&file.durable, boot);
     let pending = std::mem::take(&mut file.pending);
     for (at, bytes) in pending {
@@ -140,7 +152,11 @@ fn lost(before: &Kept, after: &Kept) -> Kept {
 /// A node says that all it had accepted is durable.
 pub fn demand_drained(s: &mut State, life: LifeId) {
     let (node, boot) = (s.lives[life].node, s.lives[life].boot);
-    let kept = s.drives[node].files.get(&boot).map(|file| Kept::of(&file.durable, boot)).unwrap_or_default();
+    let kept = s.drives[node]
+        .files
+        .get(&boot)
+        .map(|file| Kept::of(&file.durable, boot))
+        .unwrap_or_default();
     let missing: Vec<usize> = s
         .truth
         .requests
@@ -152,7 +168,9 @@ pub fn demand_drained(s: &mut State, life: LifeId) {
         })
         .map(|(_, request)| request.number)
         .collect();
-    s.demand(missing.is_empty(), || format!("drained, and the ends of {missing:?} are nowhere"));
+    s.demand(missing.is_empty(), || {
+        format!("drained, and the ends of {missing:?} are nowhere")
+    });
     let in_hand = s.lives[life].holds_in_hand;
     s.demand(in_hand == 0, || format!("drained with {in_hand} holds in hand"));
 }

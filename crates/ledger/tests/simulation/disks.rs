@@ -101,14 +101,23 @@ pub fn demand_in_database(s: &mut State, kept: &Kept, when: &str) {
     for request in &kept.ends {
         let is_there = s.truth.of(*request).end_is_written || s.database.quarantined.contains(request);
         let number = s.truth.number(*request);
-        s.demand(is_there, || format!("request {number}: its end was only in the spool that {when}"));
+        s.demand(is_there, || {
+            format!("request {number}: its end was only in the spool that {when}")
+        });
     }
     for (request, kept) in &kept.progress {
-        let Some(row) = s.database.holds.get(request) else { continue };
-        let noted = row.progress.as_ref().map_or(0, |progress| progress.so_far.amount().nanos());
+        let Some(row) = s.database.holds.get(request) else {
+            continue;
+        };
+        let noted = row
+            .progress
+            .as_ref()
+            .map_or(0, |progress| progress.so_far.amount().nanos());
         let is_there = noted >= *kept || s.database.quarantined.contains(request);
         let number = s.truth.number(*request);
-        s.demand(is_there, || format!("request {number}: its progress was only in the spool that {when}"));
+        s.demand(is_there, || {
+            format!("request {number}: its progress was only in the spool that {when}")
+        });
     }
 }
 
@@ -150,7 +159,14 @@ impl Spools for Folder {
     }
 
     fn earlier(&self, boot: Uuid) -> io::Result<Vec<Uuid>> {
-        Ok(self.with(|s, node| s.drives[node].files.keys().copied().filter(|other| *other != boot).collect()))
+        Ok(self.with(|s, node| {
+            s.drives[node]
+                .files
+                .keys()
+                .copied()
+                .filter(|other| *other != boot)
+                .collect()
+        }))
     }
 
     fn read(&self, boot: Uuid) -> io::Result<SpoolRecords> {
@@ -227,7 +243,11 @@ impl Disk for SpoolFile {
         self.change(|s, node| {
             let fails = s.now < s.plan.chaos_ms && s.rng.chance(s.plan.rates.broken_disk);
             let file = s.drives[node].files.get_mut(&self.boot).unwrap();
-            let before = file.pending.iter().any(|(at, _)| *at == 0).then(|| Kept::of(&file.durable, self.boot));
+            let before = file
+                .pending
+                .iter()
+                .any(|(at, _)| *at == 0)
+                .then(|| Kept::of(&file.durable, self.boot));
             if fails {
                 // what could not be written is forgotten, and a second try would say that all is well
                 file.pending.clear();

@@ -96,9 +96,14 @@ fn the_invariants_hold_for_every_seed() {
     for (seed, violation) in report.failed.iter().take(5) {
         eprintln!("seed {seed}: {violation}");
     }
-    let Some(first) = report.failed.keys().next() else { return };
+    let Some(first) = report.failed.keys().next() else {
+        return;
+    };
     let replay = format!("TRUERELAY_SIM_SEED={first} cargo test -p ledger --test simulation -- --nocapture every_seed");
-    panic!("{} of {seeds} seeds fail. Replay the first with: {replay}", report.failed.len());
+    panic!(
+        "{} of {seeds} seeds fail. Replay the first with: {replay}",
+        report.failed.len()
+    );
 }
 
 #[test]

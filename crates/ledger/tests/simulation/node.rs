@@ -108,7 +108,9 @@ async fn live(sim: &Arc<Sim>, life: LifeId, plot: Plot) -> bool {
         },
     };
     let ledger = running.ledger.clone();
-    running.tasks.spawn(serve(Arc::clone(sim), life, ledger.clone(), plot.drain_at));
+    running
+        .tasks
+        .spawn(serve(Arc::clone(sim), life, ledger.clone(), plot.drain_at));
     let books = tokio::spawn(keep_books(Arc::clone(sim), life, ledger));
     let stop_books = books.abort_handle();
     let is_done = tokio::select! {
@@ -127,7 +129,12 @@ async fn live(sim: &Arc<Sim>, life: LifeId, plot: Plot) -> bool {
         is_done = serve_and_drain(sim, life, &mut running.tasks, &running.ledger) => is_done,
     };
     stop_books.abort();
-    if is_done { stop(sim, life, running).await } else { drop_all(sim, life, running); false }
+    if is_done {
+        stop(sim, life, running).await
+    } else {
+        drop_all(sim, life, running);
+        false
+    }
 }
 
 /// Everything that this process still does is void.
@@ -170,7 +177,10 @@ async fn start(sim: &Arc<Sim>, life: LifeId) -> Option<Running> {
             })
         }
         Err(error) => {
-            let may_fail = matches!(error, LedgerError::Store(_) | LedgerError::Spool(_) | LedgerError::Stopped);
+            let may_fail = matches!(
+                error,
+                LedgerError::Store(_) | LedgerError::Spool(_) | LedgerError::Stopped
+            );
             sim.with(|s| {
                 s.note("does not start", s.lives[life].node, 0);
                 s.demand(may_fail, || format!("a node does not start: {error}"));

@@ -101,7 +101,11 @@ pub fn order(s: &mut State) -> Order {
         // one in six costs more than its hold
         total: s.rng.between(1, amount.cast_unsigned() * 6 / 5).cast_signed(),
         finish,
-        lost: if s.rng.chance(100) { s.rng.between(1, 500).cast_signed() } else { 0 },
+        lost: if s.rng.chance(100) {
+            s.rng.between(1, 500).cast_signed()
+        } else {
+            0
+        },
         poison,
     }
 }

@@ -140,7 +140,11 @@ impl Plan {
 }
 
 fn tenant(rng: &mut Rng) -> (i64, Option<i64>) {
-    let credit = if rng.chance(500) { rng.between(0, 300_000) } else { 500_000_000 };
+    let credit = if rng.chance(500) {
+        rng.between(0, 300_000)
+    } else {
+        500_000_000
+    };
     let budget = rng.chance(300).then(|| rng.between(20_000, 400_000).cast_signed());
     (credit.cast_signed(), budget)
 }

@@ -7,7 +7,7 @@ use tokio::{runtime::Builder, task::JoinSet, time::timeout};
 use crate::{
     database::Database,
     disks::Drive,
-    node::{keep, keep_last, judge_panic},
+    node::{judge_panic, keep, keep_last},
     orders::tenant_id,
     plan::Plan,
     rng::Rng,
@@ -36,7 +36,11 @@ pub struct Outcome {
 
 /// Runs a seed.
 pub fn run(seed: u64, is_told: bool) -> Outcome {
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let sim = Sim::new(world(seed, is_told));
         if timeout(LIMIT, play(&sim)).await.is_err() {

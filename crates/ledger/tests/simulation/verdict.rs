@@ -90,7 +90,9 @@ impl Case<'_> {
         if self.is_recovered() {
             return self.wrong_recovery();
         }
-        let exact = request.end.map_or(0, |end| end.wanted.unwrap_or(0).min(request.amount.nanos()));
+        let exact = request
+            .end
+            .map_or(0, |end| end.wanted.unwrap_or(0).min(request.amount.nanos()));
         (amount != exact).then(|| format!("it was charged {amount}, and its end said {exact}"))
     }
 
@@ -126,7 +128,10 @@ impl Case<'_> {
         let booked = row.provider_cost.nanos() + row.unbilled.nanos() + self.booked_apart;
         let crash = request.crash?;
         if self.is_recovered() && row.state == ChargeState::Voided && booked < request.estimate {
-            return Some(format!("{booked} is booked, and its provider may bill {}", request.estimate));
+            return Some(format!(
+                "{booked} is booked, and its provider may bill {}",
+                request.estimate
+            ));
         }
         if let Some(end) = request.end {
             let is_short = crash.end_is_durable && self.is_safe() && booked < end.cost;
