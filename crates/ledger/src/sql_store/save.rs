@@ -20,8 +20,8 @@ const OPENED: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, 
      price_version, provider, provider_estimate, created_at_ms) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.node_id, r.boot, r.amount, r.budgets_json, r.price_version, \
      r.provider, r.provider_estimate, r.created_at_ms FROM {rows}";
-const PROGRESSED: &str =
-    "UPDATE hold SET progress_json = r.progress_json FROM {rows} WHERE hold.request_id = r.request_id";
+const PROGRESSED: &str = "UPDATE hold SET progress_json = r.progress_json, progress_amount = r.progress_amount \
+     FROM {rows} WHERE hold.request_id = r.request_id AND hold.progress_amount <= r.progress_amount";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGED: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
      provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
@@ -123,7 +123,8 @@ async fn save_holds(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Resu
     Ok(())
 }
 
-/// A hold that opens and progresses in one batch is inserted first.
+/// A hold that opens and progresses in one batch is inserted first. Progress is cumulative: a spool that is applied at a
+/// boot may hold some that is older than what had been written after it.
 async fn save_progress(tx: &Tx, book: &Book) -> Result<(), StoreError> {
     let progressed = &book.changes.progressed;
     let texts = progressed
@@ -133,7 +134,11 @@ async fn save_progress(tx: &Tx, book: &Book) -> Result<(), StoreError> {
         .map_err(|_| StoreError::damaged("progress of a hold"))?;
     let rows = Rows::new()
         .uuids("request_id", progressed.keys().map(|request| request.as_uuid()))
-        .texts("progress_json", texts);
+        .texts("progress_json", texts)
+        .numbers(
+            "progress_amount",
+            progressed.values().map(|progress| progress.so_far.amount().nanos()),
+        );
     tx.execute_rows(PROGRESSED, &rows).await?;
     Ok(())
 }
