@@ -121,12 +121,16 @@ impl Client {
         loop {
             let generated = self.generated(first_output_at);
             let now = self.sim.now();
+            let is_over = now >= first_output_at + self.order.output_ms;
+            // the end says what the last progress would have said
+            if is_over && self.sim.with(|s| s.rng.chance(500)) {
+                return;
+            }
             self.note(
                 |s, order| s.truth.of(order.hold.request).offered.push((now, generated)),
                 "comes on",
             );
             hold.progress(&charge_of(generated), "acme".to_owned(), record_of(&self.order));
-            let is_over = now >= first_output_at + self.order.output_ms;
             if is_over || self.order.finish == Finish::ClientGone && generated > self.order.total / 2 {
                 return;
             }
