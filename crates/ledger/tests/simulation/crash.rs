@@ -171,6 +171,12 @@ pub fn demand_drained(s: &mut State, life: LifeId) {
     s.demand(missing.is_empty(), || {
         format!("drained, and the ends of {missing:?} are nowhere")
     });
+    // what a disk without room could not overwrite stays until there is something new
+    let must_be_clear = s.now > s.plan.chaos_ms + 90_000 && !(s.plan.copies_on_write && !s.plan.full.is_empty());
+    let is_clear = kept.ends.is_empty() && kept.progress.is_empty();
+    s.demand(is_clear || !must_be_clear, || {
+        "all is well, and the spool keeps what is in the database".to_owned()
+    });
     let in_hand = s.lives[life].holds_in_hand;
     s.demand(in_hand == 0, || format!("drained with {in_hand} holds in hand"));
 }
