@@ -33,6 +33,10 @@ use smallvec::SmallVec;
 use store::{Database, DatabaseSettings, StoreError, Tx, audit::Actor};
 use uuid::Uuid;
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn Error + Send + Sync>;
 
 const CREDIT: Amount = Amount::from_nanos(1_000_000_000_000);

@@ -10,7 +10,7 @@ use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr, Statement, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, IntoArguments, PgConnection, Postgres,
-    postgres::{PgArguments, PgConnectOptions, PgQueryResult},
+    postgres::{PgArguments, PgConnectOptions, PgQueryResult, PgRow},
 };
 use tokio::sync::Mutex;
 
@@ -120,11 +120,16 @@ impl DirectTransaction {
 
     /// Runs a query with encoded parameters.
     pub async fn query(&self, sql: Arc<str>, arguments: PgArguments) -> Result<Vec<QueryResult>, DbErr> {
+        let rows = self.fetch(sql, arguments).await?;
+        Ok(rows.into_iter().map(QueryResult::from).collect())
+    }
+
+    /// Runs a query with encoded parameters and answers the rows as they came.
+    pub async fn fetch(&self, sql: Arc<str>, arguments: PgArguments) -> Result<Vec<PgRow>, DbErr> {
         let mut connected = self.connected.lock().await;
         let connection = &mut connected.as_mut().ok_or_else(ended)?.connection;
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-        let rows = query.fetch_all(connection).await.map_err(query_error)?;
-        Ok(rows.into_iter().map(QueryResult::from).collect())
+        query.fetch_all(connection).await.map_err(query_error)
     }
 
     /// Runs a statement of sea-orm's.

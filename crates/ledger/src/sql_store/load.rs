@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{RequestId, TenantId};
-use store::{StoreError, Tx, bulk::Rows};
+use store::{
+    StoreError, Tx,
+    bulk::{Cells, Rows},
+};
 
 use super::rows::{budget_keys, read_balance_at, read_budget_at, read_charge_at, read_hold_at, read_lot_at};
 use crate::{
@@ -21,7 +24,7 @@ const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, CAST
 /// Which budgets a hold named never changes, so this may be read before the hold itself is locked.
 const NAMED_BUDGETS: &str = "SELECT request_id, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
      budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
-const BALANCE_COLUMNS: [usize; 4] = [1, 2, 3, 4];
+const BALANCE_COLUMNS: [usize; 4] = [0, 1, 2, 3];
 
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 
@@ -31,21 +34,21 @@ const BUDGETS: &str = "SELECT b.scope, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}
      CAST(NULL AS TEXT), CAST(NULL AS TEXT) FROM budget b \
      WHERE (b.scope, b.period_start_ms) IN (SELECT r.scope, r.period_start_ms FROM {rows}) \
      ORDER BY b.scope, b.period_start_ms {for_update}";
-const BUDGET_COLUMNS: [usize; 5] = [1, 5, 6, 7, 8];
+const BUDGET_COLUMNS: [usize; 5] = [0, 4, 5, 6, 7];
 const LOTS: &str = "SELECT id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
      remaining, expires_at_ms, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
      kind, CAST(NULL AS TEXT) FROM lot \
      WHERE remaining > 0 AND tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY id {for_update}";
-const LOT_COLUMNS: [usize; 5] = [1, 2, 5, 6, 11];
+const LOT_COLUMNS: [usize; 5] = [0, 1, 4, 5, 10];
 const HOLDS: &str = "SELECT request_id, tenant_id, key_id, CAST(NULL AS {uuid}), \
      amount, price_version, provider_estimate, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
      budgets_json, provider FROM hold \
      WHERE request_id IN (SELECT r.request_id FROM {rows}) ORDER BY request_id {for_update}";
-const HOLD_COLUMNS: [usize; 8] = [1, 2, 3, 5, 6, 7, 11, 12];
+const HOLD_COLUMNS: [usize; 8] = [0, 1, 2, 4, 5, 6, 10, 11];
 const CHARGES: &str = "SELECT request_id, tenant_id, key_id, tx_id, \
      held, amount, overrun, provider_cost, unbilled, price_version, \
      state, reason FROM charge WHERE request_id IN (SELECT r.request_id FROM {rows})";
-const CHARGE_COLUMNS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+const CHARGE_COLUMNS: [usize; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
 /// The book of a batch, and the tenants that were left out because somebody else holds their lock.
 pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book, BTreeSet<TenantId>), StoreError> {
@@ -102,8 +105,8 @@ async fn load_balances(
             let (tenant, balance) = read_balance_at(&row, BALANCE_COLUMNS)?;
             book.balances.insert(tenant, balance);
         } else {
-            let request = RequestId::from_uuid(row.try_get_by_index(1)?);
-            named.insert(request, budget_keys(&row, 5)?.into_vec());
+            let request = RequestId::from_uuid(row.uuid(0)?);
+            named.insert(request, budget_keys(&row, 4)?.into_vec());
         }
     }
     Ok(named)

@@ -2,9 +2,12 @@
 //! tables that are read in one message share columns, so that a row has them by their places.
 
 use domain::{Amount, KeyId, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
-use sea_orm::{ColIdx, QueryResult, TryGetable};
+use sea_orm::QueryResult;
 use smallvec::SmallVec;
-use store::StoreError;
+use store::{
+    StoreError,
+    bulk::{Cells, FoundRow},
+};
 
 use crate::{
     chart::LotKind,
@@ -49,26 +52,26 @@ pub fn read_charge(row: &QueryResult) -> Result<ChargeRow, StoreError> {
 
 /// The request that a row is about.
 pub fn request(row: &QueryResult) -> Result<RequestId, StoreError> {
-    Ok(RequestId::from_uuid(get(row, "request_id")?))
+    Ok(RequestId::from_uuid(row.uuid("request_id")?))
 }
 
 /// One row of `hold`, in the order of its columns here.
-pub fn read_hold_at<I: ColIdx + Copy>(row: &QueryResult, columns: [I; 8]) -> Result<OpenHold, StoreError> {
+pub fn read_hold_at<R: Cells>(row: &R, columns: [R::Column; 8]) -> Result<OpenHold, StoreError> {
     let [request, tenant, key, held, price_version, estimate, budgets, provider] = columns;
     Ok(OpenHold {
-        request: RequestId::from_uuid(get(row, request)?),
-        tenant: TenantId::from_uuid(get(row, tenant)?),
-        key: KeyId::from_uuid(get(row, key)?),
+        request: RequestId::from_uuid(row.uuid(request)?),
+        tenant: TenantId::from_uuid(row.uuid(tenant)?),
+        key: KeyId::from_uuid(row.uuid(key)?),
         amount: amount(row, held)?,
         budgets: budget_keys(row, budgets)?,
-        price_version: get(row, price_version)?,
-        provider: get(row, provider)?,
+        price_version: row.number(price_version)?,
+        provider: row.text(provider)?.into_owned(),
         provider_estimate: amount(row, estimate)?,
     })
 }
 
 /// One row of `charge`, in the order of its columns here.
-pub fn read_charge_at<I: ColIdx + Copy>(row: &QueryResult, columns: [I; 12]) -> Result<ChargeRow, StoreError> {
+pub fn read_charge_at<R: Cells>(row: &R, columns: [R::Column; 12]) -> Result<ChargeRow, StoreError> {
     let [
         request,
         tenant,
@@ -83,11 +86,11 @@ pub fn read_charge_at<I: ColIdx + Copy>(row: &QueryResult, columns: [I; 12]) -> 
         state,
         reason,
     ] = columns;
-    let (state, reason): (String, String) = (get(row, state)?, get(row, reason)?);
+    let (state, reason) = (row.text(state)?, row.text(reason)?);
     Ok(ChargeRow {
-        request: RequestId::from_uuid(get(row, request)?),
-        tenant: TenantId::from_uuid(get(row, tenant)?),
-        key: KeyId::from_uuid(get(row, key)?),
+        request: RequestId::from_uuid(row.uuid(request)?),
+        tenant: TenantId::from_uuid(row.uuid(tenant)?),
+        key: KeyId::from_uuid(row.uuid(key)?),
         state: ChargeState::parse(&state).ok_or_else(|| StoreError::damaged("charge.state"))?,
         reason: reason
             .parse::<Reason>()
@@ -97,28 +100,28 @@ pub fn read_charge_at<I: ColIdx + Copy>(row: &QueryResult, columns: [I; 12]) -> 
         overrun: amount(row, overrun)?,
         provider_cost: amount(row, cost)?,
         unbilled: amount(row, unbilled)?,
-        price_version: get(row, price_version)?,
-        transaction: get(row, transaction)?,
+        price_version: row.number(price_version)?,
+        transaction: row.optional_uuid(transaction)?,
     })
 }
 
 /// One row of `acct`: the tenant, then `available`, `held` and `debt`.
-pub fn read_balance_at(row: &QueryResult, columns: [usize; 4]) -> Result<(TenantId, Balance), StoreError> {
+pub fn read_balance_at(row: &FoundRow, columns: [usize; 4]) -> Result<(TenantId, Balance), StoreError> {
     let [tenant, available, held, debt] = columns;
     let balance = Balance {
         available: amount(row, available)?,
         held: amount(row, held)?,
         debt: amount(row, debt)?,
     };
-    Ok((TenantId::from_uuid(get(row, tenant)?), balance))
+    Ok((TenantId::from_uuid(row.uuid(tenant)?), balance))
 }
 
 /// One row of `budget`: scope and start of the period, then `limit_amount`, `used` and `held`.
-pub fn read_budget_at(row: &QueryResult, columns: [usize; 5]) -> Result<(BudgetKey, Budget), StoreError> {
+pub fn read_budget_at(row: &FoundRow, columns: [usize; 5]) -> Result<(BudgetKey, Budget), StoreError> {
     let [scope, period_start, limit, used, held] = columns;
     let key = BudgetKey {
-        scope: get(row, scope)?,
-        period_start: UnixMs(get(row, period_start)?),
+        scope: row.uuid(scope)?,
+        period_start: UnixMs(row.number(period_start)?),
     };
     let budget = Budget {
         limit: amount(row, limit)?,
@@ -129,22 +132,22 @@ pub fn read_budget_at(row: &QueryResult, columns: [usize; 5]) -> Result<(BudgetK
 }
 
 /// One row of `lot`: its id, the tenant, what remains, when it expires, its kind.
-pub fn read_lot_at(row: &QueryResult, columns: [usize; 5]) -> Result<(TenantId, Lot), StoreError> {
+pub fn read_lot_at(row: &FoundRow, columns: [usize; 5]) -> Result<(TenantId, Lot), StoreError> {
     let [id, tenant, remaining, expires_at, kind] = columns;
-    let kind: String = get(row, kind)?;
-    let expires_at: Option<i64> = get(row, expires_at)?;
+    let kind = row.text(kind)?;
+    let expires_at = row.optional_number(expires_at)?;
     let lot = Lot {
-        id: LotId::from_uuid(get(row, id)?),
+        id: LotId::from_uuid(row.uuid(id)?),
         kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
         remaining: amount(row, remaining)?,
         expires_at: expires_at.map(UnixMs),
     };
-    Ok((TenantId::from_uuid(get(row, tenant)?), lot))
+    Ok((TenantId::from_uuid(row.uuid(tenant)?), lot))
 }
 
 /// The budgets that a hold names.
-pub fn budget_keys<I: ColIdx>(row: &QueryResult, column: I) -> Result<SmallVec<[BudgetKey; 1]>, StoreError> {
-    let text: String = get(row, column)?;
+pub fn budget_keys<R: Cells>(row: &R, column: R::Column) -> Result<SmallVec<[BudgetKey; 1]>, StoreError> {
+    let text = row.text(column)?;
     if text == NO_BUDGETS {
         return Ok(SmallVec::new());
     }
@@ -156,10 +159,6 @@ pub fn budget_keys<I: ColIdx>(row: &QueryResult, column: I) -> Result<SmallVec<[
 /// The text for no budgets at all.
 pub const NO_BUDGETS: &str = "[]";
 
-fn get<T: TryGetable, I: ColIdx>(row: &QueryResult, column: I) -> Result<T, StoreError> {
-    Ok(row.try_get_by(column)?)
-}
-
-fn amount<I: ColIdx>(row: &QueryResult, column: I) -> Result<Amount, StoreError> {
-    Ok(Amount::from_nanos(get(row, column)?))
+fn amount<R: Cells>(row: &R, column: R::Column) -> Result<Amount, StoreError> {
+    Ok(Amount::from_nanos(row.number(column)?))
 }

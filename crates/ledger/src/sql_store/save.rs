@@ -1,5 +1,7 @@
 //! Writing what a batch changed: a statement per table, all of them in one message.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use domain::{Amount, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
 use uuid::Uuid;
@@ -128,7 +130,7 @@ fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, St
     Ok((OPENED, rows))
 }
 
-fn budgets_json(hold: &OpenHold) -> Result<std::borrow::Cow<'static, str>, StoreError> {
+fn budgets_json(hold: &OpenHold) -> Result<Cow<'static, str>, StoreError> {
     if hold.budgets.is_empty() {
         return Ok(NO_BUDGETS.into());
     }
@@ -141,13 +143,13 @@ fn closed_holds(book: &Book) -> Change {
     (CLOSED, Rows::new().uuids("request_id", closed))
 }
 
+fn new_charge_rows(book: &Book) -> impl Iterator<Item = &ChargeRow> {
+    let charged = book.changes.charged.iter();
+    charged.filter_map(|request| book.charges.get(request))
+}
+
 fn new_charges(book: &Book, now: UnixMs) -> Change {
-    let charged: Vec<&ChargeRow> = book
-        .changes
-        .charged
-        .iter()
-        .filter_map(|request| book.charges.get(request))
-        .collect();
+    let charged: Vec<&ChargeRow> = new_charge_rows(book).collect();
     let number = |field: fn(&ChargeRow) -> Amount| charged.iter().map(move |row| field(row).nanos());
     let rows = Rows::new()
         .uuids("request_id", charged.iter().map(|row| row.request.as_uuid()))
@@ -188,8 +190,12 @@ impl<'a> Header<'a> {
 }
 
 fn batch_transactions<'a>(name: &BatchName, reference: &'a str, book: &'a Book) -> Vec<Header<'a>> {
+    // the charges of the batch carry the ids already, and making one costs more than finding it
+    let known: BTreeMap<TenantId, Uuid> = new_charge_rows(book)
+        .filter_map(|row| Some((row.tenant, row.transaction?)))
+        .collect();
     let usage = book.changes.usage.iter().map(|(tenant, posting)| Header {
-        id: name.usage_id(*tenant),
+        id: known.get(tenant).copied().unwrap_or_else(|| name.usage_id(*tenant)),
         kind: "usage",
         tenant: Some(*tenant),
         reference,

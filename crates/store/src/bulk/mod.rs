@@ -1,13 +1,16 @@
 //! Many rows in one statement, and several statements in one message, written once for both databases.
 //!
 //! A statement names its rows as `{rows}`; it becomes `UNNEST` over arrays on PostgreSQL and `json_each` over one
-//! JSON text on SQLite, aliased `r`. Everything else in the statement is SQL that both understand. What a statement
-//! becomes is worked out once per process, see [`texts`].
+//! JSON text on SQLite, aliased `r`. `{for_update}` is the row lock where there is one, `{uuid}` the type of an
+//! identifier. Everything else in the statement is SQL that both understand. What a statement becomes is worked out
+//! once per process, see [`texts`].
 
 mod bind;
+mod cells;
 mod run;
 pub(crate) mod texts;
 
+pub use cells::{Cells, FoundRow};
 pub use texts::Part;
 
 use uuid::Uuid;
@@ -48,6 +51,10 @@ impl ColumnKind {
     }
 }
 
+/// Room to begin with, so that small batches of short texts never grow.
+const LIKELY_TEXT_BYTES: usize = 32;
+const LIKELY_COLUMNS: usize = 12;
+
 /// Texts one after the other in one buffer.
 #[derive(Debug, Clone, Default)]
 struct Texts {
@@ -63,6 +70,13 @@ impl Texts {
             .map(|(start, end)| self.packed.get(start..*end).unwrap_or_default())
     }
 
+    fn with_capacity(texts: usize) -> Self {
+        Self {
+            packed: String::with_capacity(texts * LIKELY_TEXT_BYTES),
+            ends: Vec::with_capacity(texts),
+        }
+    }
+
     fn push(&mut self, text: &str) {
         self.packed.push_str(text);
         self.ends.push(self.packed.len());
@@ -71,7 +85,8 @@ impl Texts {
 
 impl<T: AsRef<str>> FromIterator<T> for Texts {
     fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
-        let mut texts = Self::default();
+        let values = values.into_iter();
+        let mut texts = Self::with_capacity(values.size_hint().0);
         for value in values {
             texts.push(value.as_ref());
         }
@@ -92,6 +107,9 @@ impl Rows {
     }
 
     fn with(mut self, name: &'static str, column: Column) -> Self {
+        if self.columns.is_empty() {
+            self.columns.reserve(LIKELY_COLUMNS);
+        }
         self.columns.push((name, column));
         self
     }
@@ -121,7 +139,8 @@ impl Rows {
         name: &'static str,
         values: impl IntoIterator<Item = Option<T>>,
     ) -> Self {
-        let mut texts = Texts::default();
+        let values = values.into_iter();
+        let mut texts = Texts::with_capacity(values.size_hint().0);
         for value in values {
             texts.push(value.as_ref().map_or("", AsRef::as_ref));
         }

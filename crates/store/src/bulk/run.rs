@@ -4,7 +4,7 @@ use sea_orm::{DbErr, QueryResult, Value};
 use sqlx::postgres::PgArguments;
 
 use super::{
-    Rows,
+    FoundRow, Rows,
     texts::{Part, Together, earlier_with_the_same_rows},
 };
 use crate::{Backend, StoreError, Tx, transaction::Link};
@@ -61,11 +61,11 @@ impl Tx {
 
     /// Runs queries whose answers have the same columns, each over its rows, in this order, and leaves out those that
     /// have none; a query may take the very rows of another one. They go as one `UNION ALL`, for which all of them see
-    /// the same state. Answers the number of its query with each row, whose own columns begin at 1.
+    /// the same state. Answers the number of its query with each row.
     ///
     /// # Errors
     /// What the database says.
-    pub async fn query_together(&self, parts: &[Part<'_>]) -> Result<Vec<(usize, QueryResult)>, StoreError> {
+    pub async fn query_together(&self, parts: &[Part<'_>]) -> Result<Vec<(usize, FoundRow)>, StoreError> {
         let (numbers, with_rows): (Vec<usize>, Vec<Part<'_>>) = parts
             .iter()
             .copied()
@@ -75,16 +75,31 @@ impl Tx {
         if with_rows.is_empty() {
             return Ok(Vec::new());
         }
-        let found = self.query_as_one(Together::Reading, &with_rows).await?;
+        let found = self.found_rows(&with_rows).await?;
         found
             .into_iter()
             .map(|row| {
-                let place: i64 = row.try_get_by_index(0)?;
-                let number = usize::try_from(place).ok().and_then(|place| numbers.get(place));
-                let number = number.ok_or_else(|| StoreError::damaged("the number of a query"))?;
-                Ok((*number, row))
+                let number = numbers.get(row.query()?);
+                Ok((
+                    *number.ok_or_else(|| StoreError::damaged("the number of a query"))?,
+                    row,
+                ))
             })
             .collect()
+    }
+
+    async fn found_rows(&self, parts: &[Part<'_>]) -> Result<Vec<FoundRow>, StoreError> {
+        let text = self.texts().text(Together::Reading, parts);
+        Ok(match self.link() {
+            Link::Direct(link) => {
+                let rows = link.fetch(text, arguments(parts)?).await?;
+                rows.into_iter().map(FoundRow::from).collect()
+            }
+            Link::Orm(_) => {
+                let rows = self.query(&*text, values(self.backend(), parts)).await?;
+                rows.into_iter().map(FoundRow::from).collect()
+            }
+        })
     }
 
     async fn execute_as_one(&self, together: Together, parts: &[Part<'_>]) -> Result<u64, StoreError> {

@@ -162,7 +162,7 @@ fn first_parameters(backend: Backend, parts: &[Part<'_>]) -> impl Iterator<Item 
 }
 
 fn unnest(rows: &Rows, first_parameter: usize) -> String {
-    let (mut fields, mut arrays, mut names) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for ((name, kind), parameter) in rows.kinds().zip(first_parameter..) {
         let (field, of) = match kind {
             ColumnKind::Uuid => (name.to_owned(), "uuid"),
@@ -176,15 +176,14 @@ fn unnest(rows: &Rows, first_parameter: usize) -> String {
         };
         fields.push(field);
         if !kind.is_same_in_every_row() {
-            arrays.push(format!("${parameter}::{of}[]"));
-            names.push(name);
+            arrays.push(format!("UNNEST(${parameter}::{of}[]) AS {name}"));
         }
     }
+    // in the list of what is selected, arrays are walked side by side; after FROM, each would be copied to a store first
     format!(
-        "(SELECT {} FROM UNNEST({}) AS u ({})) AS r",
+        "(SELECT {} FROM (SELECT {}) AS u) AS r",
         fields.join(", "),
-        arrays.join(", "),
-        names.join(", ")
+        arrays.join(", ")
     )
 }
 
