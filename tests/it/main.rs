@@ -3,11 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod admin_api;
+mod budgets;
 mod charges;
 mod crash;
 mod credit;
 mod demo;
 mod failover;
+mod faults;
+mod faults_client;
+mod faults_connection;
+mod faults_database;
+mod faults_outage;
+mod faults_redis;
+mod faults_served;
+mod faults_upstream;
 mod hostile;
 mod keys;
 mod nodes;
@@ -17,6 +26,7 @@ mod passthrough;
 mod prices;
 mod privacy;
 mod recordings;
+mod recovery;
 mod refusals;
 mod resources;
 mod sdk;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use fault_proxy::Proxy;
 use serde_json::Value;
 use simulator::{Handle, Simulator};
 
@@ -20,6 +21,10 @@ pub struct TestAppOptions {
     pub config: String,
     /// More environment.
     pub environment: Vec<(String, String)>,
+    /// Instead of the run's own.
+    pub backend: Option<Backend>,
+    /// Whether nodes reach the provider through a fault proxy: [`TestApp::provider_faults`].
+    pub provider_proxy: bool,
 }
 
 /// One more node of the same relay.
@@ -48,6 +53,7 @@ pub struct TestApp {
     pub backend: Backend,
     node: Node,
     _simulator: Simulator,
+    provider_proxy: Option<Proxy>,
     environment: Vec<(String, String)>,
     config: String,
     token: String,
@@ -63,10 +69,22 @@ impl TestApp {
     /// Starts with changes.
     pub async fn start_with(options: TestAppOptions) -> Self {
         rustls::crypto::ring::default_provider().install_default().ok();
-        let backend = Backend::fresh().await;
+        let backend = match options.backend {
+            Some(backend) => backend,
+            None => Backend::fresh().await,
+        };
         let provider = Simulator::start(simulator::Settings::default())
             .await
             .expect("the simulator starts");
+        let provider_proxy = if options.provider_proxy {
+            Some(start_proxy(provider.base_url()).await)
+        } else {
+            None
+        };
+        let provider_url = provider_proxy.as_ref().map_or_else(
+            || provider.base_url().to_owned(),
+            |proxy| format!("http://{}", proxy.address()),
+        );
         let mut environment = vec![
             (
                 "TRUERELAY_ENCRYPTION_KEY".to_owned(),
@@ -78,7 +96,7 @@ impl TestApp {
         let node = Node::start(&backend, environment.clone(), &options.config).await;
         let token = node.operator_token("full");
         let admin = Admin::new(node.admin_url().to_owned(), token.clone());
-        let seeded = admin.seed(provider.base_url()).await;
+        let seeded = admin.seed(&provider_url).await;
         let secrets = vec![
             token.clone(),
             seeded.key.clone(),
@@ -92,6 +110,7 @@ impl TestApp {
             backend,
             node,
             _simulator: provider,
+            provider_proxy,
             environment,
             config: options.config,
             token,
@@ -99,6 +118,14 @@ impl TestApp {
         };
         app.wait_for_sale().await;
         app
+    }
+
+    /// The faults between the node and the provider. Only with [`TestAppOptions::provider_proxy`].
+    pub fn provider_faults(&self) -> fault_proxy::Handle {
+        self.provider_proxy
+            .as_ref()
+            .expect("the test asked for a proxy")
+            .handle()
     }
 
     /// A customer with the seeded key.
@@ -299,4 +326,12 @@ impl TestApp {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// A proxy before the server of this address.
+async fn start_proxy(url: &str) -> Proxy {
+    let server = url.strip_prefix("http://").and_then(|address| address.parse().ok());
+    Proxy::start(0, server.expect("an address on loopback"))
+        .await
+        .expect("the proxy starts")
 }

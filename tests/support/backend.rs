@@ -1,6 +1,9 @@
 //! Which database and limiter a run uses, and a fresh database for each app.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use sqlx::{Connection, Executor, PgConnection, Row};
 
@@ -11,10 +14,12 @@ pub enum Backend {
     Embedded,
     /// PostgreSQL and Redis.
     Production {
-        /// A database of its own.
+        /// A database of its own, as the test reaches it.
         database_url: String,
-        /// The run's Redis.
-        redis_url: String,
+        /// The same, as nodes reach it.
+        node_database_url: String,
+        /// The Redis, as nodes reach it.
+        node_redis_url: String,
     },
 }
 
@@ -28,27 +33,51 @@ impl Backend {
         }
     }
 
+    /// Whether this run is the one on PostgreSQL and Redis.
+    pub fn run_is_shared() -> bool {
+        std::env::var("TRUERELAY_TEST_BACKEND").as_deref() == Ok("production")
+    }
+
     /// Whether several nodes can share it.
     pub const fn is_shared(&self) -> bool {
         matches!(self, Self::Production { .. })
     }
 
     async fn production() -> Self {
-        let setting = |name: &str| {
-            std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
-        };
-        let server = setting("TRUERELAY_TEST_POSTGRES_URL");
+        Self::on_postgres(&setting("TRUERELAY_TEST_POSTGRES_URL")).await
+    }
+
+    /// A fresh database on this PostgreSQL server, beside the run's Redis.
+    pub async fn on_postgres(server: &str) -> Self {
         let name = format!("t_{}", uuid::Uuid::now_v7().simple());
-        let mut connection = PgConnection::connect(&server).await.expect("PostgreSQL answers");
+        let mut connection = PgConnection::connect(server).await.expect("PostgreSQL answers");
         connection
             .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
             .await
             .expect("a database of its own");
         let (base, _) = server.rsplit_once('/').expect("an address with a database");
+        let database_url = format!("{base}/{name}");
         Self::Production {
-            database_url: format!("{base}/{name}"),
-            redis_url: setting("TRUERELAY_TEST_REDIS_URL"),
+            node_database_url: database_url.clone(),
+            database_url,
+            node_redis_url: setting("TRUERELAY_TEST_REDIS_URL"),
         }
+    }
+
+    /// The same for the test, but nodes reach the database at this address: a proxy's.
+    pub fn with_database_at(mut self, address: SocketAddr) -> Self {
+        if let Self::Production { node_database_url, .. } = &mut self {
+            *node_database_url = moved(node_database_url, address);
+        }
+        self
+    }
+
+    /// The same, but with another Redis, or the way to it through a proxy.
+    pub fn with_redis_at(mut self, address: SocketAddr) -> Self {
+        if let Self::Production { node_redis_url, .. } = &mut self {
+            *node_redis_url = moved(node_redis_url, address);
+        }
+        self
     }
 
     /// The settings of the configuration file.
@@ -56,10 +85,12 @@ impl Backend {
         match self {
             Self::Embedded => String::new(),
             Self::Production {
-                database_url,
-                redis_url,
+                node_database_url,
+                node_redis_url,
+                ..
             } => format!(
-                "[database]\nurl = \"{database_url}\"\nmax_connections = 5\nmigrate_on_start = true\n\n[redis]\nurl = \"{redis_url}\"\ntimeout_ms = 2000\n\n"
+                "[database]\nurl = \"{node_database_url}\"\nmax_connections = 5\nmigrate_on_start = true\n\n\
+                 [redis]\nurl = \"{node_redis_url}\"\ntimeout_ms = 2000\n\n"
             ),
         }
     }
@@ -159,6 +190,18 @@ impl LedgerLock {
         }
         .expect("the lock is given back");
     }
+}
+
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by `make test`"))
+}
+
+/// The same address on another host and port.
+fn moved(url: &str, to: SocketAddr) -> String {
+    let mut url = reqwest::Url::parse(url).expect("an address");
+    url.set_ip_host(to.ip()).expect("a host");
+    url.set_port(Some(to.port())).expect("a port");
+    url.into()
 }
 
 fn database_file(data_folder: &Path) -> PathBuf {

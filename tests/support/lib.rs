@@ -12,7 +12,10 @@ mod backend;
 mod canary;
 mod chat;
 mod node;
+mod private_postgres;
+mod private_redis;
 mod process;
+mod process_tree;
 mod recording;
 
 pub use admin::{ANTHROPIC_MODEL, Admin, KeyOptions, OPENAI_MODEL, Seeded};
@@ -21,5 +24,7 @@ pub use backend::{Backend, LedgerLock};
 pub use canary::{COMPLETION_CANARY, PROMPT_CANARY};
 pub use chat::{Answer, Client, anthropic_body, openai_body};
 pub use node::{Node, free_port};
+pub use private_postgres::PrivatePostgres;
+pub use private_redis::PrivateRedis;
 pub use process::Process;
 pub use recording::{Recording, recordings};

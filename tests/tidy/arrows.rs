@@ -15,6 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["domain", "migrations"]),
     ("outbound", &["domain"]),
     ("simulator", &["domain"]),
+    // a tool of the tests: knows nothing of ours
+    ("fault-proxy", &[]),
     // layer 2: never each other
     ("llm", &["domain", "store", "outbound"]),
     ("accounts", &["domain", "store", "outbound"]),
@@ -61,7 +63,7 @@ const TOP: &[&str] = &["server", "tests"];
 const RESERVED: &[(&str, &[&str], &str)] = &[
     (
         "actix-web",
-        &["relay", "admin-api", "simulator", "server"],
+        &["relay", "admin-api", "simulator", "server", "fault-proxy"],
         "only the crates with an HTTP API know the web framework",
     ),
     (

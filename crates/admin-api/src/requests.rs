@@ -43,6 +43,7 @@ wire_enum! {
         BudgetExceeded,
         RelayCrashed,
         HoldExpired,
+        LedgerUnavailable,
         InternalError,
     }
 }

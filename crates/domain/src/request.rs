@@ -64,10 +64,13 @@ pub enum Reason {
     InsufficientCredit,
     /// The key's budget did not cover the hold: nothing was sent, free.
     BudgetExceeded,
-    /// This node stopped before the request ended: free, the cost is the operator's.
+    /// The node stopped before the request ended: charged for what it had noted of the answer by then, free if that was
+    /// nothing. What the provider bills beyond is the operator's.
     RelayCrashed,
-    /// The hold was older than any request may be: free.
+    /// The hold was older than any request may be: charged as after a crash.
     HoldExpired,
+    /// The ledger's database was away: nothing of an answer was handed out, free.
+    LedgerUnavailable,
     /// An error of ours after the hold: free.
     InternalError,
 }
@@ -90,6 +93,7 @@ impl Reason {
             Self::BudgetExceeded => "budget_exceeded",
             Self::RelayCrashed => "relay_crashed",
             Self::HoldExpired => "hold_expired",
+            Self::LedgerUnavailable => "ledger_unavailable",
             Self::InternalError => "internal_error",
         }
     }
@@ -121,8 +125,15 @@ impl Reason {
             Self::BudgetExceeded => {
                 "The key's budget did not cover the request; nothing was sent and nothing is charged."
             }
-            Self::RelayCrashed => "The relay stopped before the answer ended; nothing is charged.",
-            Self::HoldExpired => "The request outlived the longest time a request may take; nothing is charged.",
+            Self::RelayCrashed => {
+                "The relay stopped before the answer ended; the charge is the input and the output that were on record by then, or nothing if no output was."
+            }
+            Self::HoldExpired => {
+                "The request outlived the longest time a request may take; the charge is the input and the output that were on record by then, or nothing if no output was."
+            }
+            Self::LedgerUnavailable => {
+                "The credit could not be reserved because the ledger's database was away; nothing was handed out and nothing is charged."
+            }
             Self::InternalError => "The relay failed; nothing is charged.",
         }
     }

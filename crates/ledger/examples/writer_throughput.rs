@@ -8,6 +8,7 @@
 
 use std::{
     error::Error,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,7 +26,7 @@ use domain::{
     usage::{TokenClass, Usage},
 };
 use ledger::{
-    BatchRider, Ending, HoldRequest, Ledger, LedgerSettings, NodeIdentity,
+    BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore,
     movements::{self, Grant, GrantKind},
 };
 use sea_orm::{ConnectionTrait, Statement};
@@ -41,6 +42,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 const CREDIT: Amount = Amount::from_nanos(1_000_000_000_000);
 const HOLD: Amount = Amount::from_nanos(20_000);
+const SPOOL_BYTES: u64 = 1 << 20;
 /// Tokens of one request, at one nano-USD each.
 const CHARGED: u64 = 7_000;
 
@@ -103,7 +105,8 @@ async fn measure(plan: &Plan, name: &str) -> Result<(), Failure> {
     .await?;
     store::apply_migrations(&database).await?;
     let tenants = open_tenants(&database, plan.tenants).await?;
-    let ledger = start(&database).await?;
+    let data_folder = tempfile::tempdir()?;
+    let ledger = start(&database, data_folder.path()).await?;
     // connections, prepared statements and the first pages are there before the clock runs
     work(&ledger, &tenants, plan.in_flight, plan.in_flight * 8).await?;
     let before = batches(&database).await?;
@@ -139,6 +142,7 @@ async fn open_tenants(database: &Database, count: usize) -> Result<Vec<TenantId>
             amount: CREDIT,
             kind: GrantKind::Payment,
             source: "first".to_owned(),
+            expires_at: None,
         };
         movements::grant(&tx, &Actor::system("writer-throughput"), &grant).await?;
     }
@@ -148,17 +152,20 @@ async fn open_tenants(database: &Database, count: usize) -> Result<Vec<TenantId>
     Ok(tenants)
 }
 
-async fn start(database: &Database) -> Result<Ledger, Failure> {
-    let node = NodeIdentity {
-        id: NodeId::generate(),
-        boot: Uuid::now_v7(),
+async fn start(database: &Database, data_folder: &Path) -> Result<Ledger, Failure> {
+    let foundation = Foundation {
+        store: Arc::new(SqlBatchStore::new(database.clone(), Arc::new(NoLog))),
+        spools: Arc::new(NodeSpools::open(data_folder, SPOOL_BYTES)?),
+        node: NodeIdentity {
+            id: NodeId::generate(),
+            boot: Uuid::now_v7(),
+        },
+        settings: LedgerSettings {
+            queue_capacity: 4_000,
+            max_request_time: Duration::from_secs(900),
+        },
     };
-    let settings = LedgerSettings {
-        queue_capacity: 4_000,
-        max_request_time: Duration::from_secs(900),
-    };
-    let runtime = tokio::runtime::Handle::current();
-    let (ledger, _) = Ledger::start(database.clone(), Arc::new(NoLog), node, settings, &runtime).await?;
+    let (ledger, _) = Ledger::start(foundation, &tokio::runtime::Handle::current()).await?;
     Ok(ledger)
 }
 

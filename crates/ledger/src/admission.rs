@@ -7,10 +7,11 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use domain::{Amount, TenantId};
+use tokio::time::Instant;
 
 const MAX_TENANTS: usize = 100_000;
 const SHARDS: usize = 16;

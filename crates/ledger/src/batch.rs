@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
 use domain::{Amount, RequestId, TenantId, clock::UnixMs};
-use store::StoreError;
 
 use crate::{
-    items::{Closing, HoldRequest},
+    items::{Closing, HoldRequest, Progress},
     rules::{BatchName, HoldOutcome},
 };
 
@@ -16,6 +14,8 @@ use crate::{
 pub enum Item {
     /// Reserve credit.
     Hold(HoldRequest),
+    /// Note how far an answer has come.
+    Progress(Progress),
     /// End a request.
     Close(Closing),
 }
@@ -25,6 +25,7 @@ impl Item {
     pub const fn request(&self) -> RequestId {
         match self {
             Self::Hold(hold) => hold.request,
+            Self::Progress(progress) => progress.request,
             Self::Close(closing) => closing.request,
         }
     }
@@ -33,6 +34,7 @@ impl Item {
     pub const fn tenant(&self) -> TenantId {
         match self {
             Self::Hold(hold) => hold.tenant,
+            Self::Progress(progress) => progress.tenant,
             Self::Close(closing) => closing.tenant,
         }
     }
@@ -52,6 +54,8 @@ pub struct Batch {
 pub enum ItemOutcome {
     /// Of a hold.
     Hold(HoldOutcome),
+    /// The progress was noted, or came after the end.
+    Noted,
     /// A closing was written, or had been.
     Closed,
     /// Its tenant was locked by somebody else: it goes into the next batch.
@@ -78,15 +82,4 @@ pub enum Locking {
     Wait,
     /// Leave out whoever is locked.
     SkipLocked,
-}
-
-/// Where batches go. The database implements it; so may a simulation.
-#[async_trait]
-pub trait BatchStore: Send + Sync {
-    /// Applies a batch in one transaction. A batch that had been applied before answers what came of it then.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`] when a lock was not to be had, a data error when an item cannot be written, anything
-    /// else when the outcome is unknown: send the same batch again.
-    async fn apply(&self, batch: &Batch, locking: Locking) -> Result<Committed, StoreError>;
 }

@@ -63,6 +63,14 @@ pub fn refused_row(request: &HoldRequest, refusal: &Refusal) -> ChargeRow {
     }
 }
 
+/// The terminal row of a request whose hold was withdrawn before it was written: nothing is charged.
+pub fn withdrawn_row(closing: &Closing) -> ChargeRow {
+    ChargeRow {
+        state: ChargeState::Refused,
+        ..orphan_row(closing)
+    }
+}
+
 /// The terminal row of a request that was closed without a hold: nothing is charged.
 pub fn orphan_row(closing: &Closing) -> ChargeRow {
     ChargeRow {

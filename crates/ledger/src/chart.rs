@@ -39,6 +39,8 @@ pub enum Loss {
     Late,
     /// The provider may bill what no customer is charged for.
     Unbilled,
+    /// The provider may bill what a node had under way when it died.
+    Node,
 }
 
 impl Loss {
@@ -47,6 +49,7 @@ impl Loss {
             Self::Overrun => "overrun",
             Self::Late => "late",
             Self::Unbilled => "unbilled",
+            Self::Node => "node",
         }
     }
 }

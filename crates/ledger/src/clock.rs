@@ -2,12 +2,10 @@
 //!
 //! Nodes whose wall clocks differ agree on prices and periods, and a jump of the wall clock changes nothing.
 
-use std::{
-    sync::atomic::{AtomicI64, Ordering},
-    time::Instant,
-};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::clock::UnixMs;
+use tokio::time::Instant;
 
 /// The ledger's clock on this node.
 #[derive(Debug)]

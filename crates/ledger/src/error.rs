@@ -28,7 +28,13 @@ pub enum LedgerError {
     /// The database said something else.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The folder that keeps ends while the database is away cannot be read or written: see to its disk.
+    #[error("the spool's folder cannot be used: {0}")]
+    Spool(#[source] std::io::Error),
     /// The amount asked for makes no sense.
     #[error("{0}")]
     InvalidAmount(&'static str),
+    /// Credit was to expire at an instant that has passed, by the database's clock.
+    #[error("the instant has passed: name one in the future, or none for credit that does not expire")]
+    ExpiryPassed,
 }

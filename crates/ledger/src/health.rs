@@ -2,11 +2,13 @@
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-/// The longest that a batch may be pending before new holds are refused at once.
-const STALLED_AFTER: Duration = Duration::from_secs(3);
+use tokio::time::Instant;
+
+/// The longest that a batch may be pending before the database is taken for away and new holds are refused at once.
+pub const STALLED_AFTER: Duration = Duration::from_secs(3);
 const IDLE: u64 = u64::MAX;
 
 /// The writer's state, for admission and for readiness.
@@ -38,7 +40,7 @@ impl Health {
     /// Whether a batch has been pending for so long that the database must be taken for away.
     pub fn is_stalled(&self) -> bool {
         let since = self.pending_since_ms.load(Ordering::Relaxed);
-        since != IDLE && u128::from(self.elapsed_ms().saturating_sub(since)) > STALLED_AFTER.as_millis()
+        since != IDLE && u128::from(self.elapsed_ms().saturating_sub(since)) >= STALLED_AFTER.as_millis()
     }
 
     fn elapsed_ms(&self) -> u64 {

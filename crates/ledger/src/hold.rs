@@ -8,8 +8,8 @@ use domain::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    items::{Closing, End, HoldRequest, ProviderCost, Settled},
-    queue::Queue,
+    items::{Closing, End, HoldRequest, Progress, ProviderCost, Settled},
+    queue::{ProgressCell, Queue},
 };
 
 /// Reserved credit of one request. Consumed by [`Hold::settle`] or [`Hold::void`]; one that is dropped is voided,
@@ -21,6 +21,7 @@ pub struct Hold {
     key: KeyId,
     amount: Amount,
     place: Option<OwnedSemaphorePermit>,
+    progress: ProgressCell,
     queue: Queue,
 }
 
@@ -43,6 +44,7 @@ impl Hold {
             key: request.key,
             amount: request.amount,
             place: Some(place),
+            progress: ProgressCell::default(),
             queue,
         }
     }
@@ -55,6 +57,18 @@ impl Hold {
     /// What is reserved: the most that the customer can be charged.
     pub const fn amount(&self) -> Amount {
         self.amount
+    }
+
+    /// Notes how far the answer has come: what recovery settles if this node dies. Charge and record are cumulative.
+    /// Does not wait, and at most one waits to be written.
+    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>) {
+        let progress = Progress {
+            request: self.request,
+            tenant: self.tenant,
+            so_far: Settled::new(charge, provider),
+            record: Some(record),
+        };
+        self.queue.push_progress(&self.progress, progress);
     }
 
     /// Charges the customer, never more than the hold, and gives the rest back. Does not wait: the place in the

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-/// A budget's row: one scope (a virtual key) in one period.
+/// A budget's row: one scope (a virtual key or a tenant) in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BudgetKey {
     /// Whose budget.
@@ -40,7 +40,7 @@ pub struct HoldRequest {
     /// The quote: an upper bound of the charge.
     pub amount: Amount,
     /// Budgets that must have room too, all or none.
-    pub budgets: SmallVec<[BudgetClaim; 1]>,
+    pub budgets: SmallVec<[BudgetClaim; 2]>,
     /// The price-book version that the request is charged by.
     pub price_version: i64,
     /// The provider that will most likely answer.
@@ -61,13 +61,22 @@ pub struct OpenHold {
     /// What is reserved.
     pub amount: Amount,
     /// The budget rows in which it is reserved too.
-    pub budgets: SmallVec<[BudgetKey; 1]>,
+    pub budgets: SmallVec<[BudgetKey; 2]>,
     /// The price-book version.
     pub price_version: i64,
     /// The provider that was most likely used.
     pub provider: String,
     /// What the provider may bill at most.
     pub provider_estimate: Amount,
+}
+
+/// An open hold that nobody will end any more, with how far its answer had come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AbandonedHold {
+    /// The hold.
+    pub hold: OpenHold,
+    /// The last progress that was written; `None` before any output.
+    pub progress: Option<Progress>,
 }
 
 /// A cost at a provider.
@@ -77,6 +86,19 @@ pub struct ProviderCost {
     pub provider: String,
     /// How much, at list price.
     pub amount: Amount,
+}
+
+/// How far an answer has come: what recovery settles if its node dies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The request.
+    pub request: RequestId,
+    /// Who pays.
+    pub tenant: TenantId,
+    /// The charge and the provider's cost so far, cumulative.
+    pub so_far: Settled,
+    /// What the request log would say if the answer ended here.
+    pub record: Option<Box<RequestRecord>>,
 }
 
 /// The end of one request.
@@ -152,6 +174,8 @@ pub enum Refusal {
     },
     /// A budget has less room than the hold.
     BudgetExceeded {
+        /// Whose budget: of several that refuse, the one with the least room.
+        scope: Uuid,
         /// What is left in it.
         left: Amount,
     },

@@ -1,7 +1,7 @@
 //! Movements outside the writer: they run in their caller's transaction, take locks in the same order (account
 //! before lot), and are conditional.
 
-use domain::{Amount, LotId, TenantId};
+use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use serde::{Deserialize, Serialize};
 use store::{Backend, StoreError, Tx, audit::Actor};
 
@@ -51,6 +51,8 @@ pub struct Grant {
     pub amount: Amount,
     /// Why.
     pub kind: GrantKind,
+    /// When what is left of it expires, by the database's clock; `None` for never.
+    pub expires_at: Option<UnixMs>,
     /// What identifies the grant: given twice, it is posted once.
     pub source: String,
 }
@@ -82,13 +84,17 @@ pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<(), StoreError> {
 /// Gives credit. Incoming paid credit pays debt first; the rest becomes a lot.
 ///
 /// # Errors
-/// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::Duplicate`] when the source was granted
-/// before, and what the database says.
+/// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::ExpiryPassed`], [`LedgerError::Duplicate`] when
+/// the source was granted before, and what the database says.
 pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, LedgerError> {
     if grant.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount("the amount of a grant must be more than 0"));
     }
     let balance = lock_balance(tx, grant.tenant).await?;
+    let now = tx.now().await?;
+    if grant.expires_at.is_some_and(|expiry| expiry <= now) {
+        return Err(LedgerError::ExpiryPassed);
+    }
     let paid_debt = match grant.kind {
         GrantKind::Payment => balance.debt.min(grant.amount),
         GrantKind::Promotion | GrantKind::Goodwill => Amount::ZERO,
@@ -102,9 +108,9 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
             "the balance would exceed the largest amount",
         ))?;
     let lot = (!credit.is_zero()).then(LotId::generate);
-    write_posting(tx, actor, grant, lot, credit, paid_debt).await?;
+    write_posting(tx, actor, grant, (lot, credit), paid_debt, now).await?;
     if let Some(lot) = lot {
-        insert_lot(tx, grant, lot, credit).await?;
+        insert_lot(tx, grant, lot, credit, now).await?;
     }
     tx.execute(
         "UPDATE acct SET available = available + $2, debt = debt - $3, version = version + 1 WHERE tenant_id = $1",
@@ -140,9 +146,9 @@ async fn write_posting(
     tx: &Tx,
     actor: &Actor,
     grant: &Grant,
-    lot: Option<LotId>,
-    credit: Amount,
+    (lot, credit): (Option<LotId>, Amount),
     paid_debt: Amount,
+    now: UnixMs,
 ) -> Result<(), LedgerError> {
     let mut posting = Posting::default();
     if let Some(lot) = lot {
@@ -157,23 +163,22 @@ async fn write_posting(
         reference: grant.source.clone(),
         posting,
     };
-    let now = tx.now().await?;
     match write_transactions(tx, actor.as_str(), &[transaction], now).await {
         Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
         other => Ok(other?),
     }
 }
 
-async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount) -> Result<(), StoreError> {
-    let now = tx.now().await?;
+async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO lot (id, tenant_id, kind, granted, remaining, expires_at_ms, created_at_ms) \
-         VALUES ($1, $2, $3, $4, $4, NULL, $5)",
+         VALUES ($1, $2, $3, $4, $4, $5, $6)",
         vec![
             lot.as_uuid().into(),
             grant.tenant.as_uuid().into(),
             grant.kind.lot_kind().as_str().into(),
             credit.nanos().into(),
+            grant.expires_at.map(|at| at.0).into(),
             now.0.into(),
         ],
     )

@@ -1,7 +1,7 @@
 //! The writer's queue. It is bounded, and a hold reserves the place of its own end: once credit is reserved,
 //! giving it back can never fail for want of room.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -9,28 +9,49 @@ use crate::{
     batch::Item,
     error::LedgerError,
     hold::Hold,
-    items::{Closing, HoldRequest},
+    items::{Closing, HoldRequest, Progress},
 };
 
 /// What waits for the writer.
 pub struct Queued {
-    pub item: Item,
-    pub reply: Reply,
+    pub work: Work,
     /// Gives the item's place free when the item is done.
     pub place: OwnedSemaphorePermit,
 }
 
-/// Whom to tell.
-pub enum Reply {
-    /// The caller that waits for its hold, and the place of its end.
+/// What is to be done, and whom to tell.
+pub enum Work {
+    /// Place a hold for the caller that waits for it.
     Hold {
+        request: HoldRequest,
         answer: oneshot::Sender<Result<Hold, LedgerError>>,
         end_place: OwnedSemaphorePermit,
     },
-    /// Nobody: an end is never waited for on the request path.
-    Nobody,
-    /// A caller that wants to know that the end is durable.
-    Durable(oneshot::Sender<Result<(), LedgerError>>),
+    /// Note how far an answer has come: whatever is in the cell by then.
+    Progress(ProgressCell),
+    /// End a request. Nobody waits for that on the request path.
+    End(Closing),
+    /// What an earlier boot left to be done, for a caller that wants to know that it is durable.
+    Recover {
+        item: Item,
+        answer: oneshot::Sender<Result<(), LedgerError>>,
+    },
+}
+
+/// The progress of one request that is queued and not taken yet. However often it is renewed, it waits once.
+#[derive(Clone, Default)]
+pub struct ProgressCell(Arc<Mutex<Option<Progress>>>);
+
+impl ProgressCell {
+    /// Puts the latest progress in. Answers whether the cell was empty, so that it must be queued.
+    fn renew(&self, progress: Progress) -> bool {
+        self.0.lock().is_ok_and(|mut cell| cell.replace(progress).is_none())
+    }
+
+    /// Takes what is in it.
+    pub fn take(&self) -> Option<Progress> {
+        self.0.lock().ok()?.take()
+    }
 }
 
 /// The sending side, shared by all requests of a node.
@@ -86,31 +107,37 @@ impl Queue {
 
     /// Queues a hold; the answer comes when its batch has committed.
     pub fn push_hold(&self, request: HoldRequest) -> Result<oneshot::Receiver<Result<Hold, LedgerError>>, LedgerError> {
-        let take = || {
-            Arc::clone(&self.places)
-                .try_acquire_owned()
-                .map_err(|_| LedgerError::Overloaded)
-        };
-        let place = take()?;
-        let end_place = take()?;
+        let place = self.take_place()?;
+        let end_place = self.take_place()?;
         let (answer, receiver) = oneshot::channel();
-        let reply = Reply::Hold { answer, end_place };
-        self.send(Queued {
-            item: Item::Hold(request),
-            reply,
-            place,
-        })?;
+        let work = Work::Hold {
+            request,
+            answer,
+            end_place,
+        };
+        self.send(Queued { work, place })?;
         Ok(receiver)
+    }
+
+    /// Queues progress, unless progress of the same request waits already: then that is renewed. Without room it is
+    /// left out; the next one says more.
+    pub fn push_progress(&self, cell: &ProgressCell, progress: Progress) {
+        if !cell.renew(progress) {
+            return;
+        }
+        let queued = self.take_place().and_then(|place| {
+            let work = Work::Progress(cell.clone());
+            self.send(Queued { work, place })
+        });
+        if queued.is_err() {
+            cell.take();
+        }
     }
 
     /// Queues an end in the place that its hold had reserved.
     pub fn push_end(&self, closing: Closing, place: OwnedSemaphorePermit) {
-        let queued = Queued {
-            item: Item::Close(closing),
-            reply: Reply::Nobody,
-            place,
-        };
-        if self.send(queued).is_err() {
+        let work = Work::End(closing);
+        if self.send(Queued { work, place }).is_err() {
             // the hold is a row: the next boot of this node closes it
             tracing::error!("the ledger writer has stopped: a request's end is left to recovery");
         }
@@ -118,32 +145,27 @@ impl Queue {
 
     /// Queues the cost of a request whose hold was refused after it had been sent. There is no place reserved for it.
     pub fn push_refused_cost(&self, closing: Closing) -> Result<(), LedgerError> {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| LedgerError::Overloaded)?;
-        self.send(Queued {
-            item: Item::Close(closing),
-            reply: Reply::Nobody,
-            place,
-        })
+        let place = self.take_place()?;
+        let work = Work::End(closing);
+        self.send(Queued { work, place })
     }
 
-    /// Queues an end that has no hold of this process (recovery), and answers when it is durable.
-    pub async fn push_recovered(
-        &self,
-        closing: Closing,
-    ) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
+    /// Queues what has no hold of this process (recovery), and answers when it is durable.
+    pub async fn push_recovered(&self, item: Item) -> Result<oneshot::Receiver<Result<(), LedgerError>>, LedgerError> {
         let place = Arc::clone(&self.places)
             .acquire_owned()
             .await
             .map_err(|_| LedgerError::Stopped)?;
         let (answer, receiver) = oneshot::channel();
-        self.send(Queued {
-            item: Item::Close(closing),
-            reply: Reply::Durable(answer),
-            place,
-        })?;
+        let work = Work::Recover { item, answer };
+        self.send(Queued { work, place })?;
         Ok(receiver)
+    }
+
+    fn take_place(&self) -> Result<OwnedSemaphorePermit, LedgerError> {
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| LedgerError::Overloaded)
     }
 
     fn send(&self, queued: Queued) -> Result<(), LedgerError> {

@@ -5,13 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs};
+use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
 use uuid::Uuid;
 
 use crate::{
-    charge_rows::{closed_row, open_hold, orphan_row, refused_row},
+    charge_rows::{closed_row, open_hold, orphan_row, refused_row, withdrawn_row},
     chart::{Account, Loss, LotKind},
-    items::{BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
+    items::{
+        BudgetClaim, BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, Progress, ProviderCost,
+        Refusal,
+    },
     posting::{Posting, Transaction, transaction_id},
 };
 
@@ -97,6 +100,8 @@ pub struct Changes {
     pub opened: BTreeSet<RequestId>,
     /// Holds to delete.
     pub closed: BTreeSet<RequestId>,
+    /// How far open requests have come.
+    pub progressed: BTreeMap<RequestId, Progress>,
     /// Terminal rows to insert.
     pub charged: BTreeSet<RequestId>,
     /// Postings on tenants' credit, one transaction per tenant.
@@ -200,11 +205,34 @@ impl Book {
                 available: balance.available,
             });
         }
-        request.budgets.iter().find_map(|claim| {
-            let budget = self.budgets.get(&claim.key).copied().unwrap_or_default();
-            let left = claim.limit.less(budget.used).less(budget.held);
-            (left < request.amount).then_some(Refusal::BudgetExceeded { left })
-        })
+        let (scope, left) = request
+            .budgets
+            .iter()
+            .map(|claim| (claim.key.scope, self.left_in(claim)))
+            .min_by_key(|(_, left)| *left)?;
+        (left < request.amount).then_some(Refusal::BudgetExceeded { scope, left })
+    }
+
+    /// What a budget leaves for a new hold; nothing where the limit was lowered below what is taken.
+    fn left_in(&self, claim: &BudgetClaim) -> Amount {
+        let budget = self.budgets.get(&claim.key).copied().unwrap_or_default();
+        claim.limit.less(budget.used).less(budget.held)
+    }
+
+    /// Notes how far an open request has come. The progress of a request that has ended, or never had a hold, says
+    /// nothing any more.
+    ///
+    /// # Errors
+    /// [`BrokenBook::NegativeAmount`] when an amount is negative.
+    pub fn note_progress(&mut self, progress: &Progress) -> Result<(), BrokenBook> {
+        let so_far = &progress.so_far;
+        if so_far.amount().is_negative() || so_far.provider_cost().amount.is_negative() {
+            return Err(BrokenBook::NegativeAmount(progress.request));
+        }
+        if self.holds.contains_key(&progress.request) {
+            self.changes.progressed.insert(progress.request, progress.clone());
+        }
+        Ok(())
     }
 
     /// Ends a request: the hold goes, the charge is drawn from lots, the rest is given back. The first terminal
@@ -226,11 +254,10 @@ impl Book {
             return Ok(());
         }
         let Some(hold) = self.holds.remove(&closing.request) else {
-            self.changes.orphans.push(closing.request);
-            self.write_charge(orphan_row(closing));
-            self.book_late_cost(closing, Amount::ZERO);
+            self.close_without_hold(closing);
             return Ok(());
         };
+        self.changes.progressed.remove(&closing.request);
         if !self.changes.opened.remove(&closing.request) {
             self.changes.closed.insert(closing.request);
         }
@@ -240,6 +267,19 @@ impl Book {
         self.post_costs(closing, &row);
         self.write_charge(row);
         Ok(())
+    }
+
+    /// A request whose hold was withdrawn while the database was away may have been sent by then: its cost is the
+    /// operator's. Anything else that has no hold is an error of ours, which somebody must look at.
+    fn close_without_hold(&mut self, closing: &Closing) {
+        if closing.reason == Reason::LedgerUnavailable {
+            self.write_charge(withdrawn_row(closing));
+            self.book_refused_cost(closing);
+            return;
+        }
+        self.changes.orphans.push(closing.request);
+        self.write_charge(orphan_row(closing));
+        self.book_late_cost(closing, Amount::ZERO);
     }
 
     /// Debits the charge to lots: promotional before paid, soonest expiry first, then oldest first.
@@ -304,9 +344,13 @@ impl Book {
                 cost.amount,
             );
         }
+        let loss = match closing.reason {
+            Reason::RelayCrashed | Reason::HoldExpired => Loss::Node,
+            _ => Loss::Unbilled,
+        };
         for cost in &closing.unbilled {
             self.changes.operator.transfer(
-                Account::OperatorLoss(Loss::Unbilled),
+                Account::OperatorLoss(loss),
                 Account::ProviderPayable(cost.provider.clone()),
                 cost.amount,
             );

@@ -2,31 +2,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Amount, KeyId, NodeId, RequestId, TenantId, request::Reason};
-use store::{Database, StoreError};
+use domain::{Amount, KeyId, RequestId, TenantId, request::Reason};
+use store::StoreError;
 use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
-use uuid::Uuid;
 
 use crate::{
-    BatchRider, HoldRequest, LedgerClock, LedgerError, Refusal,
+    HoldRequest, LedgerClock, LedgerError, Refusal,
     admission::{AdmissionView, Admitted, Pace},
     health::Health,
     hold::Hold,
     items::{Closing, End, ProviderCost},
+    ledger_store::{Abandoned, LedgerStore, NodeIdentity},
+    outage::Outage,
     queue::Queue,
-    reading, recovery,
-    sql_store::SqlBatchStore,
-    writer::{Writer, WriterEnd, before_first_batch},
+    recovery, replay,
+    spools::Spools,
+    writer::{Writer, WriterEnd, WriterParts},
 };
-
-/// Which node this is, and which of its boots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NodeIdentity {
-    /// Kept in the node's data folder.
-    pub id: NodeId,
-    /// New at every start.
-    pub boot: Uuid,
-}
 
 /// Limits of the ledger on one node.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +32,22 @@ pub struct LedgerSettings {
 /// A minute beyond the longest request: a node that is slow is not a node that is dead.
 const GRACE: Duration = Duration::from_secs(60);
 
+/// What a node's ledger works on.
+pub struct Foundation {
+    /// The books.
+    pub store: Arc<dyn LedgerStore>,
+    /// Where ends are kept while the database is away.
+    pub spools: Arc<dyn Spools>,
+    /// Which node this is.
+    pub node: NodeIdentity,
+    /// Limits.
+    pub settings: LedgerSettings,
+}
+
 /// The ledger of one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Ledger {
-    database: Database,
+    store: Arc<dyn LedgerStore>,
     queue: Queue,
     view: Arc<AdmissionView>,
     clock: Arc<LedgerClock>,
@@ -52,48 +56,48 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Registers this boot, starts the writer on `runtime`, and closes what earlier boots of this node left open.
-    /// The task's end is the process's end.
+    /// Registers this boot, starts the writer on `runtime`, writes what earlier boots of this node had kept on disk, and
+    /// closes what they left open. The task's end is the process's end.
     ///
     /// # Errors
-    /// When the database cannot be read or written.
-    pub async fn start(
-        database: Database,
-        rider: Arc<dyn BatchRider>,
-        node: NodeIdentity,
-        settings: LedgerSettings,
-        runtime: &Handle,
-    ) -> Result<(Self, JoinHandle<WriterEnd>), LedgerError> {
-        register_boot(&database, &node).await?;
+    /// When the database cannot be read or written, or the spool's folder cannot.
+    pub async fn start(foundation: Foundation, runtime: &Handle) -> Result<(Self, JoinHandle<WriterEnd>), LedgerError> {
+        let Foundation {
+            store,
+            spools,
+            node,
+            settings,
+        } = foundation;
+        let spool = spools.create(node.boot).map_err(LedgerError::Spool)?;
+        let clock = Arc::new(LedgerClock::new(store.register_boot(&node).await?));
         let (queue, received) = Queue::new(settings.queue_capacity);
         let view = Arc::new(AdmissionView::default());
-        let clock = Arc::new(LedgerClock::new(database.now().await?));
         let health = Arc::new(Health::default());
-        let writer = Writer {
-            store: Arc::new(SqlBatchStore::new(database.clone(), rider)),
+        let writer = Writer::new(WriterParts {
+            store: Arc::clone(&store),
+            node,
             queue: queue.downgrade(),
             received,
-            last: before_first_batch(node.id.as_uuid(), node.boot),
             view: Arc::clone(&view),
             clock: Arc::clone(&clock),
             health: Arc::clone(&health),
-        };
+            outage: Outage::new(spool),
+        });
         let task = runtime.spawn(writer.run());
-        let recovered = recovery::close_earlier_boots(&database, &queue, &node).await?;
+        replay::write_earlier_spools(&*spools, &queue, node.boot).await?;
+        let recovered = recovery::close_abandoned(&*store, &queue, Abandoned::EarlierBoots(node)).await?;
         if recovered > 0 {
-            tracing::warn!(recovered, "holds of earlier boots of this node were voided");
+            tracing::warn!(recovered, "requests of earlier boots of this node were closed");
         }
-        Ok((
-            Self {
-                database,
-                queue,
-                view,
-                clock,
-                health,
-                settings,
-            },
-            task,
-        ))
+        let ledger = Self {
+            store,
+            queue,
+            view,
+            clock,
+            health,
+            settings,
+        };
+        Ok((ledger, task))
     }
 
     /// Queues a hold and says at which pace its request may go: it is the caller's duty to give out nothing of an
@@ -132,13 +136,20 @@ impl Ledger {
         self.reserve(request)?.committed().await
     }
 
-    /// Books what a request cost that was sent before its hold was refused: the operator's loss.
-    pub fn book_refused_cost(&self, request: RequestId, tenant: TenantId, key: KeyId, costs: Vec<ProviderCost>) {
+    /// Books what a request cost that was sent before its hold was refused or withdrawn: the operator's loss.
+    pub fn book_refused_cost(&self, refused: RefusedCost) {
+        let RefusedCost {
+            request,
+            tenant,
+            key,
+            reason,
+            costs,
+        } = refused;
         let closing = Closing {
             request,
             tenant,
             key,
-            reason: Reason::InsufficientCredit,
+            reason,
             end: End::Void,
             unbilled: costs,
             record: None,
@@ -164,11 +175,9 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn read_available(&self, tenant: TenantId) -> Result<Amount, StoreError> {
-        let balance = reading::balance(self.database.readers(), tenant)
-            .await?
-            .unwrap_or_default();
-        self.view.set(tenant, balance.available);
-        Ok(balance.available)
+        let available = self.store.available(tenant).await?;
+        self.view.set(tenant, available);
+        Ok(available)
     }
 
     /// Whether the database has not confirmed a batch for so long that new requests are refused.
@@ -186,28 +195,47 @@ impl Ledger {
     /// # Errors
     /// When the database cannot be read.
     pub async fn set_clock(&self) -> Result<(), StoreError> {
-        self.clock.set(self.database.now().await?);
+        self.clock.set(self.store.now().await?);
         Ok(())
     }
 
-    /// Closes holds that are older than any request may be, whoever placed them.
+    /// Closes holds that are older than any request may be, and those of retired nodes, whoever placed them.
     ///
     /// # Errors
     /// When the database cannot be read or the writer has stopped.
-    pub async fn close_expired_holds(&self) -> Result<u64, LedgerError> {
-        let closed =
-            recovery::close_by_age(&self.database, &self.queue, self.settings.max_request_time + GRACE).await?;
+    pub async fn close_abandoned_holds(&self) -> Result<u64, LedgerError> {
+        let by_age = Abandoned::OlderThan(self.settings.max_request_time + GRACE);
+        let mut closed = 0;
+        for which in [by_age, Abandoned::Retired] {
+            closed += recovery::close_abandoned(&*self.store, &self.queue, which).await?;
+        }
         if closed > 0 {
             metrics::counter!("truerelay_ledger_holds_expired_total").increment(closed);
-            tracing::warn!(closed, "holds older than any request were voided");
+            tracing::warn!(closed, "holds that nobody would have ended were closed");
         }
         Ok(closed)
     }
 
-    /// Waits until every hold of this node has ended and all that was queued is durable.
+    /// Waits until every hold of this node has ended and all that was queued is durable: in the database, or on disk
+    /// for the next boot.
     pub async fn drain(&self) {
         self.queue.idle().await;
     }
+}
+
+/// What a request cost that was sent and has no hold.
+#[derive(Debug)]
+pub struct RefusedCost {
+    /// The request.
+    pub request: RequestId,
+    /// Who would have paid.
+    pub tenant: TenantId,
+    /// With which key.
+    pub key: KeyId,
+    /// Why there is no hold: [`Reason::LedgerUnavailable`] when it was withdrawn, else the refusal's.
+    pub reason: Reason,
+    /// What the providers bill.
+    pub costs: Vec<ProviderCost>,
 }
 
 /// A hold that is on its way to the database.
@@ -230,15 +258,4 @@ impl Reservation {
     pub async fn committed(&mut self) -> Result<Hold, LedgerError> {
         (&mut self.answer).await.map_err(|_| LedgerError::Stopped)?
     }
-}
-
-async fn register_boot(database: &Database, node: &NodeIdentity) -> Result<(), StoreError> {
-    let tx = database.begin().await?;
-    let now = tx.now().await?;
-    tx.execute(
-        "INSERT INTO node (id, boot, batch_no, last_commit_at_ms) VALUES ($1, $2, 0, $3)",
-        vec![node.id.as_uuid().into(), node.boot.into(), now.0.into()],
-    )
-    .await?;
-    tx.commit().await
 }

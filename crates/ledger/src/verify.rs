@@ -321,7 +321,7 @@ async fn provider_costs_match_entries(reader: &Reader) -> Result<Check, StoreErr
          (SELECT COALESCE(SUM(unbilled), 0){cast} FROM charge) AS unbilled, \
          (SELECT COALESCE(SUM(amount), 0){cast} FROM entry WHERE account LIKE 'provider_cost:%') AS posted_cost, \
          (SELECT COALESCE(SUM(e.amount), 0){cast} FROM entry e JOIN tx t ON t.id = e.tx_id \
-          WHERE e.account = 'operator_loss:unbilled' AND t.kind = 'operator_cost') AS posted_unbilled"
+          WHERE e.account IN ('operator_loss:unbilled', 'operator_loss:node') AND t.kind = 'operator_cost') AS posted_unbilled"
     );
     if let Some(row) = reader.rows(&sql, vec![]).await?.first() {
         for (column, posted) in [("cost", "posted_cost"), ("unbilled", "posted_unbilled")] {

@@ -1,41 +1,62 @@
 //! The writer: the one task of a node that writes holds and charges. Whatever has queued while one batch was being
 //! committed is the next batch: no timer, no wait when idle, one batch in flight.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::pin, sync::Arc};
 
+use domain::request::Reason;
 use store::StoreError;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
-    HoldRequest, Refusal,
+    HoldRequest, LedgerClock, Refusal,
     admission::AdmissionView,
-    batch::{Batch, BatchStore, Committed, Item, ItemOutcome, Locking},
+    batch::{Batch, Committed, Item, ItemOutcome},
     error::LedgerError,
-    health::Health,
+    health::{Health, STALLED_AFTER},
     hold::Hold,
-    queue::{Queued, Reply, WeakQueue},
+    items::{Closing, End},
+    ledger_store::{LedgerStore, NodeIdentity},
+    outage::Outage,
+    queue::{Queued, WeakQueue},
+    resend::send_until_known,
     rules::{BatchName, HoldOutcome},
+    spool::SpoolError,
+    waiting::{Reply, Tag, Waiting},
 };
 
 /// The most items in one transaction.
 const MAX_BATCH_ITEMS: usize = 500;
 /// Room that is always left for what has just arrived, however much waits for tenants that are locked.
 const MIN_FRESH_ITEMS: usize = 100;
-/// A database that says nothing for so long is taken for away: the batch is sent again on another connection.
-const APPLY_TIMEOUT: Duration = Duration::from_secs(30);
-const FIRST_RETRY: Duration = Duration::from_millis(20);
-const LAST_RETRY: Duration = Duration::from_secs(1);
 
 /// Everything that the writer works with.
 pub struct Writer {
-    pub store: Arc<dyn BatchStore>,
+    store: Arc<dyn LedgerStore>,
+    node: NodeIdentity,
+    queue: WeakQueue,
+    received: mpsc::UnboundedReceiver<Queued>,
+    view: Arc<AdmissionView>,
+    clock: Arc<LedgerClock>,
+    health: Arc<Health>,
+    outage: Outage,
+    /// The number of the next batch is one more.
+    last_batch: i64,
+    /// Taken from the queue and not written yet. What was left out of the last batch stands first.
+    backlog: VecDeque<Waiting>,
+    /// How many were left out of the last batch.
+    deferred: usize,
+}
+
+/// What a writer is made of.
+pub struct WriterParts {
+    pub store: Arc<dyn LedgerStore>,
+    pub node: NodeIdentity,
     pub queue: WeakQueue,
     pub received: mpsc::UnboundedReceiver<Queued>,
-    /// The number of the next batch is one more.
-    pub last: BatchName,
     pub view: Arc<AdmissionView>,
-    pub clock: Arc<crate::LedgerClock>,
+    pub clock: Arc<LedgerClock>,
     pub health: Arc<Health>,
+    pub outage: Outage,
 }
 
 /// Why the writer ended. Either way the process must end: nothing else may write charges.
@@ -46,103 +67,156 @@ pub enum WriterEnd {
     Closed,
     /// The database can no longer be trusted to keep what it confirms.
     #[error("the ledger's store has failed: {0}")]
-    Failed(StoreError),
+    Failed(#[from] StoreError),
+    /// The disk can no longer be trusted to keep what it confirms.
+    #[error("the ledger's spool has failed: {0}")]
+    SpoolFailed(#[from] SpoolError),
 }
 
 impl Writer {
+    pub fn new(parts: WriterParts) -> Self {
+        Self {
+            store: parts.store,
+            node: parts.node,
+            queue: parts.queue,
+            received: parts.received,
+            view: parts.view,
+            clock: parts.clock,
+            health: parts.health,
+            outage: parts.outage,
+            last_batch: 0,
+            backlog: VecDeque::new(),
+            deferred: 0,
+        }
+    }
+
     /// Runs until the queue is closed or the store fails for good.
     pub async fn run(mut self) -> WriterEnd {
-        let mut waiting = Vec::with_capacity(MAX_BATCH_ITEMS);
         loop {
-            if waiting.is_empty() && self.received.recv_many(&mut waiting, MAX_BATCH_ITEMS).await == 0 {
+            if self.backlog.is_empty() && !self.receive().await {
                 return WriterEnd::Closed;
             }
-            let limit = MAX_BATCH_ITEMS.max(waiting.len() + MIN_FRESH_ITEMS);
-            while waiting.len() < limit
-                && let Ok(queued) = self.received.try_recv()
-            {
-                waiting.push(queued);
-            }
-            match self.commit(std::mem::take(&mut waiting)).await {
-                Ok(deferred) => waiting = deferred,
-                Err(error) => return WriterEnd::Failed(error),
+            let next = self.next_items();
+            let written = match self.commit(next).await {
+                Ok(()) => self.outage.clear_if_done(),
+                Err(end) => return end,
+            };
+            if let Err(error) = written {
+                return error.into();
             }
         }
     }
 
-    /// Commits one batch and answers whoever waits; what was left out because of a lock comes back.
-    async fn commit(&mut self, queued: Vec<Queued>) -> Result<Vec<Queued>, StoreError> {
+    /// Waits for something to do; `false` when there will never be anything.
+    async fn receive(&mut self) -> bool {
+        while let Some(queued) = self.received.recv().await {
+            if let Some(waiting) = Waiting::received(queued) {
+                self.backlog.push_back(waiting);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whatever has queued, up to a batch.
+    fn next_items(&mut self) -> Vec<Waiting> {
+        let limit = MAX_BATCH_ITEMS.max(self.deferred + MIN_FRESH_ITEMS);
+        while self.backlog.len() < limit
+            && let Ok(queued) = self.received.try_recv()
+        {
+            self.backlog.extend(Waiting::received(queued));
+        }
+        self.deferred = 0;
+        let taken = limit.min(self.backlog.len());
+        self.backlog.drain(..taken).collect()
+    }
+
+    /// Commits one batch and answers whoever waits; what was left out because of a lock goes first into the next.
+    async fn commit(&mut self, waiting: Vec<Waiting>) -> Result<(), WriterEnd> {
+        let (items, mut tags): (Vec<Item>, Vec<Tag>) = waiting.into_iter().map(|w| (w.item, w.tag)).unzip();
         let batch = Batch {
             name: BatchName {
-                number: self.last.number + 1,
-                ..self.last
+                node: self.node.id.as_uuid(),
+                boot: self.node.boot,
+                number: self.last_batch + 1,
             },
-            items: queued.iter().map(|queued| queued.item.clone()).collect(),
+            items,
         };
         self.health.batch_started();
-        let result = self.apply_until_known(&batch).await;
+        let result = self.apply_until_known(&batch, &mut tags).await;
         self.health.batch_ended();
+        let rejoin = |(item, tag)| Waiting { item, tag };
         match result {
             Ok(committed) => {
-                self.last = batch.name;
+                self.last_batch = batch.name.number;
                 self.learn(&committed);
-                Ok(self.answer_all(queued, committed.outcomes))
+                let waiting = batch.items.into_iter().zip(tags).map(rejoin);
+                self.answer_all(waiting.zip(committed.outcomes).collect());
+                Ok(())
             }
-            Err(error) if error.is_data_error() => self.commit_without_culprit(queued, &error).await,
-            Err(error) => Err(error),
+            Err(WriterEnd::Failed(error)) if error.is_data_error() => {
+                let waiting = batch.items.into_iter().zip(tags).map(rejoin).collect();
+                self.commit_without_culprit(waiting, &error).await
+            }
+            Err(end) => Err(end),
         }
+    }
+
+    /// Sends the batch until its outcome is known. If that takes too long the database is taken for away: holds are
+    /// withdrawn, and everything else is kept on disk as well, what arrives meanwhile included.
+    async fn apply_until_known(&mut self, batch: &Batch, tags: &mut [Tag]) -> Result<Committed, WriterEnd> {
+        let store = Arc::clone(&self.store);
+        let mut known = pin!(send_until_known(&*store, batch));
+        let away_at = Instant::now() + STALLED_AFTER;
+        let mut is_away = false;
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut known => return Ok(result?),
+                () = tokio::time::sleep_until(away_at), if !is_away => {
+                    is_away = true;
+                    self.outage.begin(&batch.items, tags, &mut self.backlog, &self.view)?;
+                }
+                queued = self.received.recv(), if is_away && is_open => match queued {
+                    None => is_open = false,
+                    Some(first) => self.put_away(first)?,
+                },
+            }
+        }
+    }
+
+    /// Takes what has queued while the database is away, with one synchronisation of the disk for all of it.
+    fn put_away(&mut self, first: Queued) -> Result<(), SpoolError> {
+        let mut arrived: VecDeque<Waiting> = Waiting::received(first).into_iter().collect();
+        while let Ok(queued) = self.received.try_recv() {
+            arrived.extend(Waiting::received(queued));
+        }
+        self.outage.put_away(&mut arrived, &self.view)?;
+        self.backlog.append(&mut arrived);
+        Ok(())
     }
 
     /// One item of the batch cannot be written: all others must not suffer for it. Halves of the batch are tried, in
     /// order, until the item stands alone.
-    async fn commit_without_culprit(
-        &mut self,
-        mut queued: Vec<Queued>,
-        error: &StoreError,
-    ) -> Result<Vec<Queued>, StoreError> {
-        if queued.len() > 1 {
-            let second = queued.split_off(queued.len() / 2);
-            let mut deferred = Box::pin(self.commit(queued)).await?;
-            deferred.extend(Box::pin(self.commit(second)).await?);
-            return Ok(deferred);
+    async fn commit_without_culprit(&mut self, mut waiting: Vec<Waiting>, error: &StoreError) -> Result<(), WriterEnd> {
+        if waiting.len() > 1 {
+            let second = waiting.split_off(waiting.len() / 2);
+            Box::pin(self.commit(waiting)).await?;
+            return Box::pin(self.commit(second)).await;
         }
-        if let Some(Queued {
-            item: Item::Close(closing),
-            ..
-        }) = queued.first_mut()
-            && closing.record.take().is_some()
+        if let Some(record) = waiting.first_mut().and_then(|waiting| record_of(&mut waiting.item))
+            && record.take().is_some()
         {
             // money goes before the log: a record that cannot be kept must not keep a charge from being made
             metrics::counter!("truerelay_ledger_records_lost_total").increment(1);
-            tracing::error!(%error, request = %closing.request, "an end is written without its request-log record");
-            return Box::pin(self.commit(queued)).await;
+            tracing::error!(%error, "an item is written without its request-log record");
+            return Box::pin(self.commit(waiting)).await;
         }
-        self.reject(queued, error);
-        Ok(Vec::new())
-    }
-
-    /// Sends the same batch until its outcome is known. Only a data error or a store that cannot be trusted any
-    /// more ends this.
-    async fn apply_until_known(&self, batch: &Batch) -> Result<Committed, StoreError> {
-        let mut pause = FIRST_RETRY;
-        let mut locking = Locking::Wait;
-        loop {
-            let error = match tokio::time::timeout(APPLY_TIMEOUT, self.store.apply(batch, locking)).await {
-                Ok(Ok(committed)) => return Ok(committed),
-                Ok(Err(error)) => error,
-                Err(_) => StoreError::Busy,
-            };
-            if error.is_data_error() || is_fatal(&error) {
-                return Err(error);
-            }
-            metrics::counter!("truerelay_ledger_batch_retries_total").increment(1);
-            tracing::warn!(%error, batch = batch.name.number, "a ledger batch is tried again");
-            if matches!(error, StoreError::Busy) {
-                locking = Locking::SkipLocked;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_RETRY);
+        for culprit in waiting {
+            self.reject(culprit, error).await;
         }
+        Ok(())
     }
 
     fn learn(&self, committed: &Committed) {
@@ -155,22 +229,28 @@ impl Writer {
         }
     }
 
-    fn answer_all(&self, queued: Vec<Queued>, outcomes: Vec<ItemOutcome>) -> Vec<Queued> {
+    fn answer_all(&mut self, answered: Vec<(Waiting, ItemOutcome)>) {
         let mut deferred = Vec::new();
-        for (queued, outcome) in queued.into_iter().zip(outcomes) {
+        for (waiting, outcome) in answered {
             if outcome == ItemOutcome::Deferred {
-                deferred.push(queued);
+                deferred.push(waiting);
             } else {
-                self.answer(queued, outcome);
+                self.answer(waiting, outcome);
             }
         }
-        deferred
+        // the second half of a batch that was halved follows the first, so what the first left out stands before it
+        let at = self.deferred;
+        self.deferred += deferred.len();
+        for (offset, waiting) in deferred.into_iter().enumerate() {
+            self.backlog.insert(at + offset, waiting);
+        }
     }
 
-    fn answer(&self, queued: Queued, outcome: ItemOutcome) {
-        let Queued { item, reply, place } = queued;
-        drop(place);
-        match (reply, item, outcome) {
+    fn answer(&mut self, waiting: Waiting, outcome: ItemOutcome) {
+        let Waiting { item, tag } = waiting;
+        self.outage.item_done(&tag);
+        drop(tag.place);
+        match (tag.reply, item, outcome) {
             (Reply::Hold { answer, end_place }, Item::Hold(request), ItemOutcome::Hold(outcome)) => {
                 self.view.hold_ended(request.tenant, request.amount);
                 note_refusal(&self.view, &request, &outcome);
@@ -184,24 +264,35 @@ impl Writer {
                 // a caller that has left drops the hold, which voids it
                 drop(answer.send(result));
             }
+            (Reply::Withdrawn, Item::Hold(request), ItemOutcome::Hold(HoldOutcome::Held)) => {
+                self.backlog
+                    .push_back(Waiting::own(Item::Close(end_of_withdrawn(&request))));
+            }
             (Reply::Durable(answer), ..) => drop(answer.send(Ok(()))),
             _ => {}
         }
     }
 
-    /// An item that the database will never take. A hold is answered; an end leaves its hold to be closed by age.
-    fn reject(&self, queued: Vec<Queued>, error: &StoreError) {
-        for Queued { item, reply, .. } in queued {
-            metrics::counter!("truerelay_ledger_items_rejected_total").increment(1);
-            tracing::error!(%error, request = %item.request(), "the ledger cannot write an item");
-            if let Item::Hold(request) = &item {
-                self.view.hold_ended(request.tenant, request.amount);
+    /// An item that the database will never take goes where somebody looks at it. A hold is answered; an end leaves
+    /// its hold to be closed by age.
+    async fn reject(&mut self, culprit: Waiting, error: &StoreError) {
+        let Waiting { item, tag } = culprit;
+        self.outage.item_done(&tag);
+        metrics::counter!("truerelay_ledger_items_rejected_total").increment(1);
+        tracing::error!(%error, request = %item.request(), "the ledger cannot write an item: it goes into quarantine");
+        if let Err(lost) = self.store.quarantine(&self.node, &item, error).await {
+            metrics::counter!("truerelay_ledger_items_lost_total").increment(1);
+            tracing::error!(error = %lost, request = %item.request(), "the quarantine cannot keep it either");
+        }
+        match tag.reply {
+            Reply::Hold { answer, .. } => {
+                if let Item::Hold(request) = &item {
+                    self.view.hold_ended(request.tenant, request.amount);
+                }
+                drop(answer.send(Err(LedgerError::Rejected)));
             }
-            match reply {
-                Reply::Hold { answer, .. } => drop(answer.send(Err(LedgerError::Rejected))),
-                Reply::Durable(answer) => drop(answer.send(Err(LedgerError::Rejected))),
-                Reply::Nobody => {}
-            }
+            Reply::Durable(answer) => drop(answer.send(Err(LedgerError::Rejected))),
+            Reply::Withdrawn | Reply::Nobody => {}
         }
     }
 }
@@ -212,17 +303,28 @@ fn note_refusal(view: &AdmissionView, request: &HoldRequest, outcome: &HoldOutco
     }
 }
 
-/// After these the database may have lost what it confirmed, or somebody else writes under our name.
-fn is_fatal(error: &StoreError) -> bool {
-    matches!(error, StoreError::Fenced(_)) || error.is_io_failure()
+fn record_of(item: &mut Item) -> Option<&mut Option<Box<domain::request::RequestRecord>>> {
+    match item {
+        Item::Hold(_) => None,
+        Item::Progress(progress) => Some(&mut progress.record),
+        Item::Close(closing) => Some(&mut closing.record),
+    }
+}
+
+/// Its caller has been told that the database is away: nothing of an answer was handed out.
+fn end_of_withdrawn(request: &HoldRequest) -> Closing {
+    Closing {
+        request: request.request,
+        tenant: request.tenant,
+        key: request.key,
+        reason: Reason::LedgerUnavailable,
+        end: End::Void,
+        unbilled: Vec::new(),
+        record: None,
+    }
 }
 
 #[allow(clippy::cast_precision_loss)]
 fn count(items: usize) -> f64 {
     items as f64
-}
-
-/// The name under which a boot's first batch follows.
-pub const fn before_first_batch(node: uuid::Uuid, boot: uuid::Uuid) -> BatchName {
-    BatchName { node, boot, number: 0 }
 }

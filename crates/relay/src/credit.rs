@@ -5,8 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{KeyId, RequestId, TenantId, pricing::Charge};
-use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, Reservation};
+use domain::{
+    KeyId, RequestId, TenantId,
+    pricing::Charge,
+    request::{Reason, RequestRecord},
+};
+use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, Reservation};
 
 use crate::background::Background;
 
@@ -16,8 +20,8 @@ pub enum Credit {
     Pending(Reservation),
     /// Reserved.
     Held(Hold),
-    /// Refused, or already ended.
-    None,
+    /// There is none, and why.
+    None(Reason),
 }
 
 /// What a request comes to.
@@ -66,24 +70,32 @@ impl Credit {
         match answer {
             Ok(hold) => *self = Self::Held(hold),
             Err(error) => {
-                *self = Self::None;
+                *self = Self::None(reason_of(&error));
                 return Err(error);
             }
         }
         Ok(())
     }
 
+    /// Notes what the request has come to so far, for whoever has to end it if this node dies. Does not wait.
+    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>) {
+        // an answer is handed out, and so has progress, only when its credit is reserved
+        if let Self::Held(hold) = self {
+            hold.progress(charge, provider, record);
+        }
+    }
+
     /// Ends the request. What is still on its way is ended when it has arrived.
     pub fn end(self, outcome: Outcome, ending: Ending, payer: Payer, ledger: &Ledger, background: &Background) {
         match self {
             Self::Held(hold) => end(hold, outcome, ending),
-            Self::None => book_cost(ledger, payer, outcome, ending),
+            Self::None(reason) => book_cost(ledger, payer, reason, outcome, ending),
             Self::Pending(mut reservation) => {
                 let ledger = ledger.clone();
                 background.spawn(async move {
                     match reservation.committed().await {
                         Ok(hold) => end(hold, outcome, ending),
-                        Err(_) => book_cost(&ledger, payer, outcome, ending),
+                        Err(error) => book_cost(&ledger, payer, reason_of(&error), outcome, ending),
                     }
                 });
             }
@@ -98,14 +110,28 @@ fn end(hold: Hold, outcome: Outcome, ending: Ending) {
     }
 }
 
+/// Why there is no credit.
+const fn reason_of(error: &LedgerError) -> Reason {
+    match error {
+        LedgerError::Refused(refusal) => refusal.reason(),
+        _ => Reason::LedgerUnavailable,
+    }
+}
+
 /// What was sent and has no credit behind it is the operator's.
-fn book_cost(ledger: &Ledger, payer: Payer, outcome: Outcome, ending: Ending) {
+fn book_cost(ledger: &Ledger, payer: Payer, reason: Reason, outcome: Outcome, ending: Ending) {
     let mut costs = ending.unbilled;
     if let Outcome::Settle { charge, provider } = outcome {
         let amount = charge.list_cost();
         costs.push(ProviderCost { provider, amount });
     }
     if !costs.is_empty() {
-        ledger.book_refused_cost(payer.request, payer.tenant, payer.key, costs);
+        ledger.book_refused_cost(RefusedCost {
+            request: payer.request,
+            tenant: payer.tenant,
+            key: payer.key,
+            reason,
+            costs,
+        });
     }
 }

@@ -54,7 +54,7 @@ pub async fn start(config: &Config, prepared: &Prepared, metrics: PrometheusHand
     let admin = start_admin(config, &node, &metrics)?;
     watchers::start(
         &node,
-        config.ledger.close_expired_holds_every_s,
+        config.ledger.close_abandoned_holds_every_s,
         metrics,
         &prepared.runtimes.money,
     );

@@ -16,11 +16,11 @@ const LONGEST_POLL: Duration = Duration::from_secs(5);
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts everything that runs by the clock. It ends with the runtime.
-pub fn start(node: &Node, close_expired_holds_every_s: u64, metrics: PrometheusHandle, runtime: &Handle) {
+pub fn start(node: &Node, close_abandoned_holds_every_s: u64, metrics: PrometheusHandle, runtime: &Handle) {
     runtime.spawn(follow_changes(node.clone()));
     runtime.spawn(keep_books(
         node.clone(),
-        Duration::from_secs(close_expired_holds_every_s),
+        Duration::from_secs(close_abandoned_holds_every_s),
     ));
     runtime.spawn(async move {
         let mut ticks = every(METRICS_UPKEEP_EVERY);
@@ -91,7 +91,7 @@ async fn keep_books(node: Node, period: Duration) {
         if let Err(error) = node.ledger.set_clock().await {
             tracing::warn!(%error, "the ledger's clock cannot be set");
         }
-        if let Err(error) = node.ledger.close_expired_holds().await {
+        if let Err(error) = node.ledger.close_abandoned_holds().await {
             tracing::warn!(%error, "abandoned holds cannot be closed");
         }
     }

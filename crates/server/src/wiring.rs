@@ -8,7 +8,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use catalog::CatalogCache;
 use domain::request::RequestRecord;
-use ledger::{BatchRider, Ledger, LedgerSettings, NodeIdentity, WriterEnd};
+use ledger::{BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, WriterEnd};
 use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
 use store::{Database, StoreError, Tx, keyring::Keyring};
@@ -68,7 +68,7 @@ pub async fn wire(
         boot: Uuid::now_v7(),
     };
     tracing::info!(node = %identity.id, boot = %identity.boot, "this node");
-    let (ledger, writer) = start_ledger(config, &database, identity, runtimes).await?;
+    let (ledger, writer) = start_ledger(config, opened, identity, runtimes).await?;
     let node = Node {
         database,
         keyring: opened.keyring.clone(),
@@ -90,6 +90,7 @@ impl Node {
         RelayParts {
             database: self.database.clone(),
             ledger: self.ledger.clone(),
+            budgets: relay::BudgetView::default(),
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
             pepper: self.keyring.pepper.clone(),
@@ -139,17 +140,24 @@ async fn seed_models(database: &Database) -> anyhow::Result<()> {
 
 async fn start_ledger(
     config: &Config,
-    database: &Database,
-    identity: NodeIdentity,
+    opened: &Opened,
+    node: NodeIdentity,
     runtimes: &RuntimeHandles,
 ) -> anyhow::Result<(Ledger, JoinHandle<WriterEnd>)> {
-    let settings = LedgerSettings {
-        queue_capacity: config.ledger.queue_capacity,
-        max_request_time: config.relay.total_timeout(),
+    let spools = NodeSpools::open(opened.folder.path(), config.ledger.spool_reserved_bytes())
+        .context("cannot use the spool's folder")?;
+    let foundation = Foundation {
+        store: Arc::new(SqlBatchStore::new(opened.database.clone(), Arc::new(RequestLogRider))),
+        spools: Arc::new(spools),
+        node,
+        settings: LedgerSettings {
+            queue_capacity: config.ledger.queue_capacity,
+            max_request_time: config.relay.total_timeout(),
+        },
     };
-    let (database, money) = (database.clone(), runtimes.money.clone());
+    let money = runtimes.money.clone();
     // started there as well, so that the connections which it opens live with the writer
-    let start = async move { Ledger::start(database, Arc::new(RequestLogRider), identity, settings, &money).await };
+    let start = async move { Ledger::start(foundation, &money).await };
     run_on(&runtimes.money, start).await?.context("cannot start the ledger")
 }
 

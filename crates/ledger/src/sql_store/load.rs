@@ -93,7 +93,7 @@ async fn load_balances(
     };
     let ended = batch.items.iter().filter_map(|item| match item {
         Item::Close(closing) => Some(closing.request),
-        Item::Hold(_) => None,
+        Item::Hold(_) | Item::Progress(_) => None,
     });
     let (tenants, ended) = (tenant_rows(tenants), request_rows(ended));
     let mut named = BTreeMap::new();
@@ -131,7 +131,7 @@ fn budgets_of(
 ) -> BTreeSet<BudgetKey> {
     let claimed = items.iter().filter_map(|item| match item {
         Item::Hold(hold) => Some(hold.budgets.iter().map(|claim| claim.key)),
-        Item::Close(_) => None,
+        Item::Progress(_) | Item::Close(_) => None,
     });
     let ended = named.iter().filter(|(request, _)| requests.contains(request));
     claimed
@@ -187,7 +187,7 @@ fn paying(items: &[&Item]) -> BTreeSet<TenantId> {
             End::Settle(settled) if !settled.amount().is_zero() => Some(closing.tenant),
             _ => None,
         },
-        Item::Hold(_) => None,
+        Item::Hold(_) | Item::Progress(_) => None,
     });
     charged.collect()
 }

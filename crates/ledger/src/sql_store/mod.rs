@@ -1,14 +1,16 @@
 //! Batches in the database. The statements follow the order in which everybody who moves money takes locks:
 //! node, account, budget, lot, hold, each sorted by key.
 
+mod abandoned;
 mod load;
+mod node;
 mod read_back;
 mod rows;
 mod save;
 
 #[cfg(test)]
 pub use load::LOOKUPS;
-pub use rows::{read_charge, read_hold};
+pub use rows::read_charge;
 pub use save::write_transactions;
 
 use std::{
@@ -21,7 +23,10 @@ use domain::{Amount, RequestId, TenantId, clock::UnixMs, request::RequestRecord}
 use store::{Backend, Database, StoreError, Tx};
 
 use crate::{
-    batch::{Batch, BatchStore, Committed, Item, ItemOutcome, Locking},
+    batch::{Batch, Committed, Item, ItemOutcome, Locking},
+    items::AbandonedHold,
+    ledger_store::{Abandoned, LedgerStore, NodeIdentity},
+    reading,
     rules::{BatchName, Book, BrokenBook},
 };
 
@@ -69,7 +74,11 @@ impl SqlBatchStore {
 }
 
 #[async_trait]
-impl BatchStore for SqlBatchStore {
+impl LedgerStore for SqlBatchStore {
+    async fn register_boot(&self, node: &NodeIdentity) -> Result<UnixMs, StoreError> {
+        node::register_boot(&self.database, node).await
+    }
+
     async fn apply(&self, batch: &Batch, locking: Locking) -> Result<Committed, StoreError> {
         let tx = self.database.begin_money().await?;
         match self.apply_in(&tx, batch, locking).await {
@@ -88,6 +97,28 @@ impl BatchStore for SqlBatchStore {
                 Err(error)
             }
         }
+    }
+
+    async fn quarantine(&self, node: &NodeIdentity, item: &Item, error: &StoreError) -> Result<(), StoreError> {
+        node::quarantine(&self.database, node, item, error).await
+    }
+
+    async fn abandoned(
+        &self,
+        which: Abandoned,
+        after: RequestId,
+        limit: u32,
+    ) -> Result<Vec<AbandonedHold>, StoreError> {
+        abandoned::read_page(&self.database, which, after, limit).await
+    }
+
+    async fn available(&self, tenant: TenantId) -> Result<Amount, StoreError> {
+        let balance = reading::balance(self.database.readers(), tenant).await?;
+        Ok(balance.unwrap_or_default().available)
+    }
+
+    async fn now(&self) -> Result<UnixMs, StoreError> {
+        self.database.now().await
     }
 }
 
@@ -134,6 +165,7 @@ fn apply_items(book: &mut Book, batch: &Batch, locked: &BTreeSet<TenantId>) -> R
             }
             match item {
                 Item::Hold(hold) => book.place_hold(hold).map(ItemOutcome::Hold),
+                Item::Progress(progress) => book.note_progress(progress).map(|()| ItemOutcome::Noted),
                 Item::Close(closing) => book.close(&batch.name, closing).map(|()| ItemOutcome::Closed),
             }
         })
@@ -148,7 +180,7 @@ fn records_of<'a>(book: &Book, batch: &'a Batch) -> Vec<&'a RequestRecord> {
         .iter()
         .filter_map(|item| match item {
             Item::Close(closing) => Some(closing),
-            Item::Hold(_) => None,
+            Item::Hold(_) | Item::Progress(_) => None,
         })
         .filter(|closing| book.changes.charged.contains(&closing.request) && seen.insert(closing.request))
         .filter_map(|closing| closing.record.as_deref())

@@ -30,6 +30,7 @@ pub async fn read_back(tx: &Tx, batch: &Batch) -> Result<Committed, StoreError> 
         .map(|item| match item {
             Item::Hold(hold) if !seen.insert(hold.request) => ItemOutcome::Hold(HoldOutcome::Duplicate),
             Item::Hold(hold) => hold_outcome(&book, hold, &opened, &closed),
+            Item::Progress(_) => ItemOutcome::Noted,
             Item::Close(closing) if book.charges.contains_key(&closing.request) => ItemOutcome::Closed,
             Item::Close(_) => ItemOutcome::Deferred,
         })

@@ -146,7 +146,7 @@ pub fn read_lot_at(row: &FoundRow, columns: [usize; 5]) -> Result<(TenantId, Lot
 }
 
 /// The budgets that a hold names.
-pub fn budget_keys<R: Cells>(row: &R, column: R::Column) -> Result<SmallVec<[BudgetKey; 1]>, StoreError> {
+pub fn budget_keys<R: Cells>(row: &R, column: R::Column) -> Result<SmallVec<[BudgetKey; 2]>, StoreError> {
     let text = row.text(column)?;
     if text == NO_BUDGETS {
         return Ok(SmallVec::new());

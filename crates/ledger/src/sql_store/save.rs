@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::rows::NO_BUDGETS;
 use crate::{
-    items::{BudgetKey, ChargeRow, OpenHold},
+    items::{BudgetKey, ChargeRow, OpenHold, Progress},
     posting::{Posting, Transaction},
     rules::{Balance, BatchName, Book, Budget},
 };
@@ -21,9 +21,11 @@ const BUDGETS: &str = "INSERT INTO budget (scope, period_start_ms, limit_amount,
      used = excluded.used, held = excluded.held";
 const LOTS: &str = "UPDATE lot SET remaining = r.remaining FROM {rows} WHERE lot.id = r.id";
 const OPENED: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, \
-     price_version, provider, provider_estimate, created_at_ms) \
+     price_version, provider, provider_estimate, created_at_ms, progress_json) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.node_id, r.boot, r.amount, r.budgets_json, r.price_version, \
-     r.provider, r.provider_estimate, r.created_at_ms FROM {rows}";
+     r.provider, r.provider_estimate, r.created_at_ms, r.progress_json FROM {rows}";
+const PROGRESSED: &str =
+    "UPDATE hold SET progress_json = r.progress_json FROM {rows} WHERE hold.request_id = r.request_id";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGED: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
      provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
@@ -52,6 +54,7 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
         changed_budgets(book),
         changed_lots(book),
         opened_holds(name, book, now)?,
+        progressed_holds(book)?,
         closed_holds(book),
         transactions,
         entries,
@@ -112,6 +115,13 @@ fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, St
         .iter()
         .map(|hold| budgets_json(hold))
         .collect::<Result<Vec<_>, _>>()?;
+    let progress = opened
+        .iter()
+        .map(|hold| {
+            let progress = book.changes.progressed.get(&hold.request).map(progress_json);
+            progress.unwrap_or(Ok(String::new()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let rows = Rows::new()
         .uuids("request_id", opened.iter().map(|hold| hold.request.as_uuid()))
         .uuids("tenant_id", opened.iter().map(|hold| hold.tenant.as_uuid()))
@@ -126,8 +136,30 @@ fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, St
             "provider_estimate",
             opened.iter().map(|hold| hold.provider_estimate.nanos()),
         )
-        .every_number("created_at_ms", now.0);
+        .every_number("created_at_ms", now.0)
+        .texts("progress_json", progress);
     Ok((OPENED, rows))
+}
+
+/// How far the holds have come that were open before. One that opens in this batch is written with it.
+fn progressed_holds(book: &Book) -> Result<Change, StoreError> {
+    let changes = &book.changes;
+    let earlier = changes.progressed.iter();
+    let earlier: Vec<_> = earlier
+        .filter(|(request, _)| !changes.opened.contains(request))
+        .collect();
+    let texts = earlier
+        .iter()
+        .map(|(_, progress)| progress_json(progress))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows = Rows::new()
+        .uuids("request_id", earlier.iter().map(|(request, _)| request.as_uuid()))
+        .texts("progress_json", texts);
+    Ok((PROGRESSED, rows))
+}
+
+fn progress_json(progress: &Progress) -> Result<String, StoreError> {
+    serde_json::to_string(progress).map_err(|_| StoreError::damaged("progress of a hold"))
 }
 
 fn budgets_json(hold: &OpenHold) -> Result<Cow<'static, str>, StoreError> {

@@ -9,8 +9,8 @@ use store::{Backend, StoreError};
 
 use super::world::*;
 use crate::{
-    BudgetClaim, BudgetKey, Ending, HoldRequest, LedgerError, ProviderCost,
-    batch::{BatchStore, Item, ItemOutcome, Locking},
+    BudgetClaim, BudgetKey, Ending, HoldRequest, LedgerError, LedgerStore, ProviderCost,
+    batch::{Item, ItemOutcome, Locking},
     rules::HoldOutcome,
 };
 

@@ -39,7 +39,7 @@ async fn holds_of_an_earlier_boot_are_voided(world: &World) {
             .await,
         7
     );
-    assert_eq!(world.posted("operator_loss:unbilled").await, 700);
+    assert_eq!(world.posted("operator_loss:node").await, 700);
     assert_eq!(world.posted("provider_payable:acme").await, -700);
     others.settle(&charge_of(30), "acme".to_owned(), completed());
     bystander.drain().await;
@@ -51,13 +51,13 @@ async fn old_holds_are_voided_by_anybody(world: &World) {
     let tenant = world.tenant(1_000).await;
     let old = ledger.hold(hold_request(tenant, 100)).await.unwrap();
     let young = ledger.hold(hold_request(tenant, 200)).await.unwrap();
-    assert_eq!(other.close_expired_holds().await.unwrap(), 0);
+    assert_eq!(other.close_abandoned_holds().await.unwrap(), 0);
     let sql = "UPDATE hold SET created_at_ms = created_at_ms - 961000 WHERE request_id = $1";
     world.change(sql, vec![old.request().as_uuid().into()]).await.unwrap();
-    assert_eq!(other.close_expired_holds().await.unwrap(), 1);
-    assert_eq!(other.close_expired_holds().await.unwrap(), 0);
+    assert_eq!(other.close_abandoned_holds().await.unwrap(), 1);
+    assert_eq!(other.close_abandoned_holds().await.unwrap(), 0);
     assert_eq!(world.balance(tenant).await, (800, 200, 0));
-    assert_eq!(world.posted("operator_loss:unbilled").await, 100);
+    assert_eq!(world.posted("operator_loss:node").await, 100);
     // the node was only slow: its end comes late, and 50 of its cost are not booked yet
     old.settle(&charge_of(150), "acme".to_owned(), completed());
     young.settle(&charge_of(200), "acme".to_owned(), completed());
@@ -135,7 +135,13 @@ async fn what_was_sent_before_a_refusal_is_the_operators(world: &World) {
         amount: domain::Amount::from_nanos(7),
     };
     for _ in 0..2 {
-        ledger.book_refused_cost(id, tenant, key, vec![cost.clone()]);
+        ledger.book_refused_cost(crate::RefusedCost {
+            request: id,
+            tenant,
+            key,
+            reason: domain::request::Reason::InsufficientCredit,
+            costs: vec![cost.clone()],
+        });
     }
     ledger.drain().await;
     assert_eq!(world.posted("operator_loss:unbilled").await, 7, "once");

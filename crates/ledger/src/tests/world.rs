@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,8 +23,9 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
-    BatchRider, Ending, HoldRequest, Ledger, LedgerSettings, NodeIdentity, WriterEnd,
-    batch::{Batch, BatchStore, Committed, Item, Locking},
+    BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, LedgerStore, NodeIdentity, NodeSpools,
+    WriterEnd,
+    batch::{Batch, Committed, Item, Locking},
     items::{Closing, End, Settled},
     movements::{self, Grant, GrantKind, Granted},
     reading,
@@ -39,6 +41,8 @@ pub const POISON: &str = "poison";
 pub struct World {
     pub database: Database,
     pub rider: Arc<Rider>,
+    /// The nodes' data folders.
+    folders: tempfile::TempDir,
     folder: Option<tempfile::TempDir>,
     server: Option<(String, String)>,
 }
@@ -99,6 +103,7 @@ impl World {
         Self {
             database,
             rider: Arc::default(),
+            folders: tempfile::tempdir().unwrap(),
             folder,
             server,
         }
@@ -142,11 +147,21 @@ impl World {
             queue_capacity,
             max_request_time: MAX_REQUEST_TIME,
         };
-        let rider = Arc::clone(&self.rider) as Arc<dyn BatchRider>;
-        let (ledger, writer) = Ledger::start(self.database.clone(), rider, identity, settings, &Handle::current())
-            .await
-            .unwrap();
+        let foundation = Foundation {
+            store: Arc::new(self.store()),
+            spools: Arc::new(NodeSpools::open(&self.data_folder(node), 1 << 20).unwrap()),
+            node: identity,
+            settings,
+        };
+        let (ledger, writer) = Ledger::start(foundation, &Handle::current()).await.unwrap();
         (ledger, identity, writer)
+    }
+
+    /// Where a node keeps what must survive it.
+    pub fn data_folder(&self, node: NodeId) -> PathBuf {
+        let folder = self.folders.path().join(node.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     /// A tenant with so much paid credit, in nano-USD.
@@ -173,6 +188,7 @@ impl World {
             tenant,
             amount: Amount::from_nanos(amount),
             kind,
+            expires_at: None,
             source: source.to_owned(),
         };
         let granted = movements::grant(&tx, &Actor::system("test"), &grant).await?;

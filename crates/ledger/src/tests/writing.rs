@@ -167,7 +167,7 @@ async fn records_ride_with_the_first_end(world: &World) {
             record: Some(record(request.request, tenant, "m")),
             ..closing
         }),
-        hold @ crate::batch::Item::Hold(_) => hold,
+        other => other,
     };
     batches.send(vec![crate::batch::Item::Hold(request.clone())]).await;
     // the rider's row would conflict with itself if it were written twice

@@ -113,7 +113,16 @@ pub struct LedgerSection {
     /// Items that may wait for the database.
     pub queue_capacity: u32,
     /// How often abandoned holds are looked for, in seconds.
-    pub close_expired_holds_every_s: u64,
+    pub close_abandoned_holds_every_s: u64,
+    /// Room on the node's disk for ends of requests while the database is away, in MiB. It is taken at the start.
+    pub spool_reserved_mib: u32,
+}
+
+impl LedgerSection {
+    /// The spool's room in bytes.
+    pub fn spool_reserved_bytes(&self) -> u64 {
+        u64::from(self.spool_reserved_mib) * 1024 * 1024
+    }
 }
 
 /// `[outbound]`

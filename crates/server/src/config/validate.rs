@@ -41,8 +41,8 @@ impl Config {
         );
         require(
             &mut problems,
-            self.ledger.close_expired_holds_every_s > 0,
-            "ledger.close_expired_holds_every_s must be at least 1",
+            self.ledger.close_abandoned_holds_every_s > 0,
+            "ledger.close_abandoned_holds_every_s must be at least 1",
         );
         require(
             &mut problems,
