@@ -312,9 +312,7 @@ impl LedgerStore for Connection {
             let now = s.now;
             let rows = s.database.holds.iter().filter(|(request, _)| **request > after);
             rows.filter(|(_, row)| match which {
-                Abandoned::EarlierBoots(node) => {
-                    (row.node == node.id.as_uuid()) && row.boot != node.boot
-                }
+                Abandoned::EarlierBoots(node) => (row.node == node.id.as_uuid()) && row.boot != node.boot,
                 Abandoned::OlderThan(age) => Duration::from_millis(now - row.created_at) > age,
                 Abandoned::Retired => s.database.nodes[&row.boot]
                     .retired_at
