@@ -231,7 +231,13 @@ async fn stop(sim: &Arc<Sim>, life: LifeId, running: Running) -> bool {
         return true;
     }
     drop(ledger);
-    match timeout(LIMIT, writer).await {
+    let killed = sim.with(|s| Arc::clone(&s.lives[life].killed));
+    let stopped = tokio::select! {
+        biased;
+        () = killed.notified() => return true,
+        stopped = timeout(LIMIT, writer) => stopped,
+    };
+    match stopped {
         Ok(end) => judge_end(sim, life, end, true),
         Err(_) => sim.with(|s| {
             let is_calm = s.now > s.plan.chaos_ms.max(s.lives[life].paused_until) + 150_000;

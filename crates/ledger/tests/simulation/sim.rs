@@ -86,7 +86,8 @@ impl State {
 
     /// What was queued by this life may take longer than usual from now on.
     pub fn disturb(&mut self, life: LifeId) {
-        self.lives[life].disturbed_at = self.now;
+        let disturbed_at = &mut self.lives[life].disturbed_at;
+        *disturbed_at = self.now.max(*disturbed_at);
     }
 }
 
