@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::json;
+use simulator::{Faults, Rule};
 use support::{Admin, TestApp};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,6 +75,51 @@ async fn every_write_leaves_an_audit_row() {
             .any(|action| action.contains("key") && action.ends_with("create")),
         "{actions:?}"
     );
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_shown_with_what_it_holds_and_a_retirement_stops_nobody() {
+    let app = TestApp::start().await;
+    let paused = Faults {
+        hold_before_head: Some("rest".to_owned()),
+        ..Faults::default()
+    };
+    app.simulator
+        .script(Rule {
+            faults: paused,
+            ..Rule::default()
+        })
+        .unwrap();
+    let client = app.client();
+    let call = tokio::spawn(async move { client.openai(&support::openai_body(true)).await });
+    app.wait_for_holds(1).await;
+    let nodes = app.admin.get("/nodes").await;
+    let node = &nodes["data"][0];
+    assert_eq!(
+        (nodes["data"].as_array().unwrap().len(), &node["boots"]),
+        (1, &json!(1))
+    );
+    assert_eq!((&node["open_holds"], &node["retired_at"]), (&json!(1), &json!(null)));
+    let held: domain::Amount = node["held_usd"].as_str().unwrap().parse().unwrap();
+    assert!(!held.is_zero() && !held.is_negative());
+
+    let path = format!("/nodes/{}/retire", node["id"].as_str().unwrap());
+    let retired = app.admin.create(&path, json!({ "reason": "a mistake" })).await;
+    assert_eq!(
+        (&retired["holds_to_close"], &retired["held_to_close_usd"]),
+        (&json!(1), &node["held_usd"])
+    );
+    assert!(retired["node"]["retired_at"].is_string() && retired["what_happens"].is_string());
+    let audit = app.admin.get("/audit?limit=1").await;
+    assert_eq!(audit["data"][0]["action"], "node.retire");
+
+    app.simulator.release("rest");
+    assert_eq!(call.await.unwrap().status, 200);
+    app.simulator.reset();
+    let next = app.client().openai(&support::openai_body(false)).await;
+    assert_eq!(next.status, 200, "a node that still runs goes on: {}", next.text());
+    assert_eq!(app.closed(&next.request_id()).await["reason"], "completed");
     app.finish().await;
 }
 

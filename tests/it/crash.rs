@@ -1,10 +1,10 @@
-//! What holds after a node died, and after it was asked to stop.
+//! What holds after a node was asked to stop. What holds after it died is in `recovery`.
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use simulator::{Faults, Hold, Rule};
-use support::{TestApp, TestAppOptions, anthropic_body, openai_body};
+use support::{TestApp, TestAppOptions, openai_body};
 
 fn pause_after(events: usize) -> Rule {
     let hold = Hold {
@@ -18,54 +18,6 @@ fn pause_after(events: usize) -> Rule {
         },
         ..Rule::default()
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_killed_in_mid_stream_leaves_clean_books_and_no_hold() {
-    let mut app = TestApp::start().await;
-    app.simulator.script(pause_after(6)).unwrap();
-    let mut streams = Vec::new();
-    for body in [openai_body(true), openai_body(true)] {
-        let response = app.client().begin("/v1/chat/completions", &body).await;
-        streams.push(response);
-    }
-    let response = app.client().begin("/v1/messages", &anthropic_body(true)).await;
-    streams.push(response);
-    app.simulator
-        .wait_until(|log| log.iter().filter(|entry| entry.events_sent >= 6).count() == 3)
-        .await;
-    app.wait_for_holds(3).await;
-    app.kill();
-    app.assert_books_are_clean();
-    let ids: Vec<String> = streams
-        .iter()
-        .map(|response| response.headers()["x-request-id"].to_str().unwrap().to_owned())
-        .collect();
-    for response in streams {
-        let mut stream = response.bytes_stream();
-        while let Some(Ok(_)) = stream.next().await {}
-    }
-
-    app.restart().await;
-    app.wait_for_holds(0).await;
-    for id in ids {
-        let closed = app.closed(&id).await;
-        assert_eq!(closed["reason"], "relay_crashed", "{closed}");
-        assert_eq!(closed["cost_usd"], "0.00");
-    }
-    let key = app.client().key().await;
-    assert_eq!(key["balance"]["available_usd"], "5.00");
-    let loss = app
-        .number("SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account = 'operator_loss:unbilled'")
-        .await;
-    let payable = app
-        .number("SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account LIKE 'provider_payable:%'")
-        .await;
-    assert!(
-        loss > 0 && payable == -loss,
-        "what the providers may bill is the operator's: {loss} {payable}"
-    );
-    app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod admin_api;
+mod budgets;
 mod charges;
 mod crash;
 mod credit;
@@ -26,6 +27,7 @@ mod passthrough;
 mod prices;
 mod privacy;
 mod recordings;
+mod recovery;
 mod refusals;
 mod resources;
 mod sdk;

@@ -1,8 +1,10 @@
 //! The hold's commit runs beside the upstream call: nothing reaches the client before it, and a refusal cancels.
 
+use domain::Amount;
 use serde_json::json;
-use simulator::{Faults, Hold, Outcome, Rule};
+use simulator::{Faults, Hold, LogEntry, Outcome, Rule};
 use support::{KeyOptions, TestApp, openai_body};
+use tokio::task::JoinSet;
 
 fn pause_after(events: usize) -> Rule {
     let hold = Hold {
@@ -48,10 +50,18 @@ async fn a_rich_tenants_request_is_sent_while_its_hold_commits_and_answered_afte
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_is_refused_after_dispatch_cancels_the_upstream_and_the_cost_is_the_operators() {
     let mut app = TestApp::start().await;
-    make_known(&app).await;
+    let first = app.client().openai(&openai_body(false)).await;
+    let held: Amount = app.closed(&first.request_id()).await["held_usd"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    app.simulator.reset();
+    // so much is left that each of them may go at once, and not enough for all
+    let budget = Amount::from_nanos(held.nanos() * 21).to_string();
     let tenant = app.seeded.tenant.clone();
     let options = KeyOptions {
-        budget: Some(("0.000001".to_owned(), "day")),
+        budget: Some((budget, "total")),
         ..KeyOptions::default()
     };
     let (_, key) = app.key_of(&tenant, options).await;
@@ -60,31 +70,42 @@ async fn a_hold_that_is_refused_after_dispatch_cancels_the_upstream_and_the_cost
     client.key().await;
     app.simulator.script(pause_after(4)).unwrap();
     let locked = app.lock_ledger().await;
-    let call = tokio::spawn(async move { client.openai(&openai_body(true)).await });
+    let mut calls = JoinSet::new();
+    for _ in 0..23 {
+        let client = client.clone();
+        calls.spawn(async move { client.openai(&openai_body(true)).await });
+    }
+    let begun = |entry: &LogEntry| entry.events_sent >= 4;
     app.simulator
-        .wait_until(|log| log.first().is_some_and(|entry| entry.events_sent >= 4))
+        .wait_until(|log| log.len() == 23 && log.iter().all(begun))
         .await;
     locked.release().await;
-    let refused = call.await.unwrap();
-    assert_eq!(refused.status, 402, "{}", refused.text());
-    assert_eq!(refused.json()["error"]["code"], "budget_exceeded");
+    let gone = |entry: &&LogEntry| entry.outcome == Outcome::ClientGone;
     app.simulator
-        .wait_until(|log| log[0].outcome == Outcome::ClientGone)
+        .wait_until(|log| log.iter().filter(gone).count() == 2)
         .await;
+    app.simulator.release("rest");
+    let answers = calls.join_all().await;
+    let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 402).collect();
+    assert_eq!(refused.len(), 2);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.status == 402 || answer.status == 200)
+    );
     app.wait_for_number(
         "SELECT COUNT(*) FROM tx t JOIN entry e ON e.tx_id = t.id \
          WHERE t.kind = 'refused_cost' AND e.account = 'operator_loss:unbilled' AND e.amount > 0",
-        1,
+        2,
     )
     .await;
-    let shown = app
-        .client()
-        .get(&format!("/v1/requests/{}", refused.request_id()))
-        .await
-        .json()
-        .await;
-    assert_eq!(shown["state"], json!("refused"), "{shown}");
-    assert_eq!(shown["cost_usd"], json!("0.00"));
+    for answer in refused {
+        assert_eq!(answer.json()["error"]["code"], "budget_exceeded");
+        let path = format!("/v1/requests/{}", answer.request_id());
+        let shown = app.client().get(&path).await.json().await;
+        assert_eq!(shown["state"], json!("refused"), "{shown}");
+        assert_eq!(shown["cost_usd"], json!("0.00"));
+    }
     app.finish().await;
 }
 

@@ -15,6 +15,19 @@ pub struct InvalidId {
     pub expected: &'static str,
 }
 
+/// Room for the text of any id.
+const TEXT_BYTES: usize = 40;
+
+/// The text form, written without the formatting machinery: every request has a dozen of them.
+fn text<'b>(prefix: &str, id: Uuid, buffer: &'b mut [u8; TEXT_BYTES]) -> &'b str {
+    let start = prefix.len() + 1;
+    let length = start + uuid::fmt::Simple::LENGTH;
+    buffer[..start - 1].copy_from_slice(prefix.as_bytes());
+    buffer[start - 1] = b'_';
+    id.as_simple().encode_lower(&mut buffer[start..length]);
+    std::str::from_utf8(&buffer[..length]).unwrap_or_default()
+}
+
 macro_rules! prefixed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -43,7 +56,7 @@ macro_rules! prefixed_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), self.0.as_simple())
+                f.write_str(text($prefix, self.0, &mut [0; TEXT_BYTES]))
             }
         }
 
@@ -67,7 +80,7 @@ macro_rules! prefixed_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(text($prefix, self.0, &mut [0; TEXT_BYTES]))
             }
         }
 
@@ -126,5 +139,14 @@ mod tests {
         assert_eq!(id.to_string().parse::<KeyId>(), Err(InvalidId { expected: "key" }));
         let json = serde_json::to_string(&id).expect("an id is a string");
         assert_eq!(serde_json::from_str::<TenantId>(&json).expect("round trip"), id);
+        assert_eq!(json, format!("\"ten_{:032x}\"", id.as_uuid().as_u128()));
+    }
+
+    #[test]
+    fn the_longest_prefix_has_room() {
+        let longest = GrantId::PREFIX.len().max(OfferId::PREFIX.len()) + 1 + uuid::fmt::Simple::LENGTH;
+        assert!(longest <= TEXT_BYTES);
+        let id = GrantId::generate();
+        assert_eq!(format!("{id:?}"), format!("grant_{}", id.as_uuid().simple()));
     }
 }

@@ -76,10 +76,19 @@ impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let magnitude = self.0.unsigned_abs();
         let nanos_per_usd = NANOS_PER_USD.unsigned_abs();
-        let fraction = format!("{:09}", magnitude % nanos_per_usd);
-        let kept = fraction.trim_end_matches('0').len().max(2);
+        let mut fraction = [b'0'; 9];
+        let mut rest = magnitude % nanos_per_usd;
+        for digit in fraction.iter_mut().rev() {
+            *digit = b"0123456789"[(rest % 10) as usize];
+            rest /= 10;
+        }
+        let kept = fraction
+            .iter()
+            .rposition(|digit| *digit != b'0')
+            .map_or(2, |last| last + 1);
+        let fraction = std::str::from_utf8(&fraction[..kept.max(2)]).unwrap_or_default();
         let sign = if self.0 < 0 { "-" } else { "" };
-        write!(f, "{sign}{}.{}", magnitude / nanos_per_usd, &fraction[..kept])
+        write!(f, "{sign}{}.{fraction}", magnitude / nanos_per_usd)
     }
 }
 

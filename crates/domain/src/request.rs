@@ -67,7 +67,7 @@ pub enum Reason {
     /// The node stopped before the request ended: charged for what it had noted of the answer by then, free if that was
     /// nothing. What the provider bills beyond is the operator's.
     RelayCrashed,
-    /// The hold was older than any request may be: free.
+    /// The hold was older than any request may be: charged as after a crash.
     HoldExpired,
     /// The ledger's database was away: nothing of an answer was handed out, free.
     LedgerUnavailable,
@@ -128,7 +128,9 @@ impl Reason {
             Self::RelayCrashed => {
                 "The relay stopped before the answer ended; the charge is the input and the output that were on record by then, or nothing if no output was."
             }
-            Self::HoldExpired => "The request outlived the longest time a request may take; nothing is charged.",
+            Self::HoldExpired => {
+                "The request outlived the longest time a request may take; the charge is the input and the output that were on record by then, or nothing if no output was."
+            }
             Self::LedgerUnavailable => {
                 "The credit could not be reserved because the ledger's database was away; nothing was handed out and nothing is charged."
             }

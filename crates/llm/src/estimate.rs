@@ -5,7 +5,7 @@ use domain::usage::{TokenClass, Usage, UsageSource};
 use crate::{
     observed::{Observed, UsageReport},
     request::ChatRequest,
-    tokens::count_tokens,
+    tokens::{count_tokens, sparsest},
     usage::NormalisedUsage,
 };
 
@@ -48,16 +48,25 @@ pub struct Accounted {
 /// The provider's report where it is whole; else our own count, with the input side of a partial report kept. Reports
 /// beyond belief were given up when the answer was read (`UsageLimits`).
 pub fn usage_or_estimate(request: &ChatRequest, observed: &Observed) -> Accounted {
-    account(request, observed, || estimate_output_tokens(observed))
+    account(
+        observed,
+        || estimate_input_tokens(request),
+        || estimate_output_tokens(observed),
+    )
 }
 
 /// As `usage_or_estimate` of an answer in mid-stream, whose output was metered
-/// ([`StreamObserver::metered_output`](crate::StreamObserver::metered_output)).
+/// ([`StreamObserver::metered_output`](crate::StreamObserver::metered_output)). The input, too, is never above what the
+/// provider counts: nobody will hear that count when the node dies.
 pub fn usage_so_far(request: &ChatRequest, observed: &Observed, metered_output: u64) -> Accounted {
-    account(request, observed, || metered_output)
+    let input_tokens = || {
+        let around_messages = request.shape().messages.saturating_mul(TOKENS_PER_MESSAGE);
+        sparsest(request.text_tokens()).saturating_add(around_messages)
+    };
+    account(observed, input_tokens, || metered_output)
 }
 
-fn account(request: &ChatRequest, observed: &Observed, output_tokens: impl FnOnce() -> u64) -> Accounted {
+fn account(observed: &Observed, input_tokens: impl FnOnce() -> u64, output_tokens: impl FnOnce() -> u64) -> Accounted {
     let (known_input, mut flags) = match &observed.usage {
         UsageReport::Reported(normalised) => {
             return Accounted {
@@ -71,7 +80,7 @@ fn account(request: &ChatRequest, observed: &Observed, output_tokens: impl FnOnc
         UsageReport::Unusable(_) => (None, vec!["usage_absurd"]),
     };
     flags.push("estimated");
-    let input = || Usage::default().with_tokens(TokenClass::Input, estimate_input_tokens(request));
+    let input = || Usage::default().with_tokens(TokenClass::Input, input_tokens());
     let usage = known_input
         .unwrap_or_else(input)
         .with_tokens(TokenClass::Output, output_tokens());

@@ -3,10 +3,11 @@
 //! It must not be above what the provider counts, and that count is not known before the end. Two things are: the tokens
 //! of the text by our own tokenizer, and the number of events, of which each brings at least one token.
 
-use crate::{observed::OutputText, tokens::RunningCount};
+use crate::{
+    observed::OutputText,
+    tokens::{RunningCount, sparsest},
+};
 
-/// Providers' tokenizers make at least so much of what ours makes of the same text (see `tokens`).
-const SPARSEST: (u64, u64) = (3, 4);
 /// As in the estimate of a whole answer (`estimate`), for text that was too long to keep.
 const BYTES_PER_TOKEN: u64 = crate::estimate::BYTES_PER_TOKEN;
 
@@ -32,8 +33,7 @@ impl OutputMeter {
             .text
             .read(&output.text)
             .saturating_add(output.beyond_bytes / BYTES_PER_TOKEN);
-        let (part, whole) = SPARSEST;
-        ours.min(self.events.max(ours.saturating_mul(part) / whole))
+        ours.min(self.events.max(sparsest(ours)))
     }
 }
 

@@ -23,6 +23,11 @@ pub fn count_tokens(text: &str) -> u64 {
     tokens.saturating_add(count_segment(rest))
 }
 
+/// The fewest tokens that any provider makes of a text of which ours makes so many.
+pub(crate) const fn sparsest(tokens: u64) -> u64 {
+    tokens.saturating_mul(3) / 4
+}
+
 /// A count of text that grows at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RunningCount {
@@ -150,6 +155,16 @@ mod tests {
         }
         let whole = count_tokens(&prose);
         assert!((whole - 3..whole).contains(&caught_up), "{caught_up} of {whole}");
+    }
+
+    #[test]
+    fn a_segment_ends_where_a_word_does_and_not_within_blanks() {
+        let words = format!("{} and then {}", "a".repeat(600), "b".repeat(600));
+        assert_eq!(segment_end(&words), Some(600));
+        let blanks = format!("{}  {} end", "a".repeat(SEGMENT_BYTES - 1), "b".repeat(100));
+        assert_eq!(segment_end(&blanks), Some(SEGMENT_BYTES + 101));
+        assert_eq!(segment_end(&"a".repeat(MAX_SEGMENT_BYTES)), None, "it may end later");
+        assert_eq!(segment_end(&"a".repeat(MAX_SEGMENT_BYTES + 1)), Some(MAX_SEGMENT_BYTES));
     }
 
     #[test]

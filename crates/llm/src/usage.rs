@@ -85,12 +85,17 @@ pub enum UsageError {
 /// Reads a provider's usage object.
 pub fn normalise_usage(profile: UsageProfile, usage: &[u8]) -> Result<NormalisedUsage, UsageError> {
     let object = Object::parse_bytes(usage).ok_or(UsageError::Unreadable)?;
+    normalise(profile, &object)
+}
+
+/// Reads a provider's usage object that stood in an answer.
+pub(crate) fn normalise(profile: UsageProfile, object: &Object<'_>) -> Result<NormalisedUsage, UsageError> {
     let normalised = match profile {
-        UsageProfile::OpenaiChat => openai_like(&object)?.normalised(),
-        UsageProfile::XaiChat => xai(&object)?,
-        UsageProfile::Deepseek => deepseek(&object)?,
-        UsageProfile::Perplexity => perplexity(&object)?,
-        UsageProfile::Anthropic => AnthropicUsage::read(&object)?.normalised()?,
+        UsageProfile::OpenaiChat => openai_like(object)?.normalised(),
+        UsageProfile::XaiChat => xai(object)?,
+        UsageProfile::Deepseek => deepseek(object)?,
+        UsageProfile::Perplexity => perplexity(object)?,
+        UsageProfile::Anthropic => AnthropicUsage::read(object)?.normalised()?,
     };
     within_belief(normalised)
 }
@@ -107,11 +112,9 @@ fn count(object: &Object<'_>, field: &'static str) -> Result<Option<u64>, UsageE
     }
 }
 
-fn nested(object: &Object<'_>, parent: &str, field: &'static str) -> Result<u64, UsageError> {
-    match object.object(parent) {
-        Some(inner) => Ok(count(&inner, field)?.unwrap_or(0)),
-        None => Ok(0),
-    }
+/// As `count`, 0 when absent.
+fn count_or_none(object: &Object<'_>, field: &'static str) -> Result<u64, UsageError> {
+    Ok(count(object, field)?.unwrap_or(0))
 }
 
 /// Splits parts off a whole in order, each cut to what is left. Answers the rest and whether anything was cut.
@@ -145,9 +148,11 @@ fn openai_like(object: &Object<'_>) -> Result<OpenaiLike, UsageError> {
     if prompt.is_none() && completion.is_none() {
         return Err(UsageError::Unreadable);
     }
+    let of_prompt = object.object("prompt_tokens_details").unwrap_or_default();
+    let of_completion = object.object("completion_tokens_details").unwrap_or_default();
     // Moonshot reports cached tokens at the top
-    let cached = match nested(object, "prompt_tokens_details", "cached_tokens")? {
-        0 => count(object, "cached_tokens")?.unwrap_or(0),
+    let cached = match count_or_none(&of_prompt, "cached_tokens")? {
+        0 => count_or_none(object, "cached_tokens")?,
         cached => cached,
     };
     Ok(OpenaiLike {
@@ -155,10 +160,10 @@ fn openai_like(object: &Object<'_>) -> Result<OpenaiLike, UsageError> {
         completion: completion.unwrap_or(0),
         total: count(object, "total_tokens")?,
         cached,
-        written: nested(object, "prompt_tokens_details", "cache_write_tokens")?,
-        audio_in: nested(object, "prompt_tokens_details", "audio_tokens")?,
-        audio_out: nested(object, "completion_tokens_details", "audio_tokens")?,
-        reasoning: nested(object, "completion_tokens_details", "reasoning_tokens")?,
+        written: count_or_none(&of_prompt, "cache_write_tokens")?,
+        audio_in: count_or_none(&of_prompt, "audio_tokens")?,
+        audio_out: count_or_none(&of_completion, "audio_tokens")?,
+        reasoning: count_or_none(&of_completion, "reasoning_tokens")?,
     })
 }
 
@@ -220,15 +225,9 @@ fn perplexity(object: &Object<'_>) -> Result<NormalisedUsage, UsageError> {
     let mut usage = Usage::default()
         .with_tokens(TokenClass::Input, read.prompt)
         .with_tokens(TokenClass::Output, read.completion)
-        .with_tokens(
-            TokenClass::ReasoningOutput,
-            count(object, "reasoning_tokens")?.unwrap_or(0),
-        )
-        .with_tokens(
-            TokenClass::CitationOutput,
-            count(object, "citation_tokens")?.unwrap_or(0),
-        );
-    usage.units.web_searches = count(object, "num_search_queries")?.unwrap_or(0);
+        .with_tokens(TokenClass::ReasoningOutput, count_or_none(object, "reasoning_tokens")?)
+        .with_tokens(TokenClass::CitationOutput, count_or_none(object, "citation_tokens")?);
+    usage.units.web_searches = count_or_none(object, "num_search_queries")?;
     usage.units.requests = 1;
     Ok(NormalisedUsage {
         usage,

@@ -9,7 +9,7 @@ use domain::{
 };
 use llm::{
     Accounted, ChatRequest, Observed, StreamError, StreamObserver, StreamOptions, UsageLimits, UsageProfile,
-    UsageReport, usage_or_estimate,
+    UsageReport, usage_or_estimate, usage_so_far,
 };
 
 const START: &str = r#"event: message_start
@@ -188,4 +188,39 @@ fn what_comes_from_an_error_on_is_kept_back_once() {
         assert_eq!(String::from_utf8(out).expect("text"), good);
         assert_eq!(String::from_utf8(kept).expect("text"), format!("{bad}{good}"));
     }
+}
+
+#[test]
+fn what_was_used_so_far_is_never_above_the_estimate_and_believes_a_report() {
+    let prompt = "Tell me about rivers, their sources and their mouths, and what people have built beside them.";
+    let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{prompt}"}}]}}"#);
+    let request = ChatRequest::parse(OpenaiChat, Bytes::from(body)).expect("valid");
+    assert!(!request.is_counted());
+    let chunk =
+        "data: {\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hello there, world\"}}]}\n\n";
+    let observed = watch(OpenaiChat, chunk);
+    let (so_far, estimate) = (
+        usage_so_far(&request, &observed, 3),
+        usage_or_estimate(&request, &observed),
+    );
+    assert!(request.is_counted());
+    assert_eq!(
+        (so_far.source, &so_far.flags),
+        (UsageSource::Estimate, &vec!["estimated"])
+    );
+    assert_eq!(so_far.usage.total_output_tokens(), 3);
+    let (least, most) = (so_far.usage.total_input_tokens(), estimate.usage.total_input_tokens());
+    assert!(most * 3 / 4 <= least + 3 && least < most, "{least} of {most}");
+    let started = watch(AnthropicMessages, &format!("{START}{DELTA}"));
+    let reported = usage_so_far(&request, &started, 2).usage;
+    assert_eq!((reported.total_input_tokens(), reported.total_output_tokens()), (57, 2));
+    let running = watch(
+        OpenaiChat,
+        &format!("{chunk}data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":9,\"completion_tokens\":5}}}}\n\n"),
+    );
+    let reported = usage_so_far(&request, &running, 2);
+    assert_eq!(
+        (reported.source, reported.usage.total_output_tokens()),
+        (UsageSource::Provider, 5)
+    );
 }

@@ -59,10 +59,11 @@ impl Facts {
     pub fn head(&self, status: u16, content_type: &'static str) -> HttpResponseBuilder {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
         let mut head = HttpResponse::build(status);
-        let id = self.id.to_string();
+        if let Ok(id) = HeaderValue::try_from(self.id.to_string()) {
+            head.insert_header((REQUEST_ID, id.clone()))
+                .insert_header((ANTHROPIC_REQUEST_ID, id));
+        }
         head.insert_header((header::CONTENT_TYPE, HeaderValue::from_static(content_type)))
-            .insert_header((REQUEST_ID, id.as_str()))
-            .insert_header((ANTHROPIC_REQUEST_ID, id.as_str()))
             .insert_header((PROVIDER, self.provider.as_str()))
             .insert_header((MODEL, self.model.as_str()))
             .insert_header((PRICE_VERSION, self.price_version))

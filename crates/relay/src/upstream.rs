@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::HeaderMap;
+use actix_web::http::header::HeaderMap as ClientHeaders;
 use bytes::{Bytes, BytesMut};
 use catalog::CredentialEntry;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use llm::{ChatRequest, UpstreamFault, providers::classify};
 use outbound::{AddressPolicy, OutboundError, UpstreamBody, UpstreamClient};
@@ -65,7 +65,7 @@ pub struct Attempt<'a> {
     /// Which credential.
     pub credential: &'a CredentialEntry,
     /// The client's headers, of which few are forwarded.
-    pub client_headers: &'a HeaderMap,
+    pub client_headers: &'a ClientHeaders,
     /// When the wait for a head ends.
     pub head_deadline: Instant,
     /// When the wait for the first bytes ends.
@@ -124,34 +124,36 @@ impl Attempt<'_> {
     fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, OutboundError> {
         let provider = &self.candidate.offer.provider;
         let profile = &self.candidate.profile;
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri(profile.endpoint(provider.base_url.as_str()))
-            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
-            .header(
-                header::USER_AGENT,
-                HeaderValue::from_static(concat!("truerelay/", env!("CARGO_PKG_VERSION"))),
-            );
+        let unusable = |what: &str| OutboundError::InvalidUrl(what.to_owned());
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(
+            header::USER_AGENT,
+            HeaderValue::from_static(concat!("truerelay/", env!("CARGO_PKG_VERSION"))),
+        );
         for name in profile.forwarded_headers() {
             for value in self.client_headers.get_all(*name) {
-                request = request.header(*name, value.as_bytes());
+                let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| unusable("a forwarded header"))?;
+                headers.append(HeaderName::from_static(name), value);
             }
         }
         for (name, value) in profile.default_headers() {
             if !self.client_headers.contains_key(*name) {
-                request = request.header(*name, *value);
+                headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
         }
         let secret = profile.auth.header_value(&self.credential.secret);
-        let unusable = |what: &str| OutboundError::InvalidUrl(what.to_owned());
         let mut value =
             HeaderValue::from_str(secret.expose()).map_err(|_| unusable("the credential is not a header value"))?;
         value.set_sensitive(true);
-        request
-            .header(HeaderName::from_static(profile.auth.header_name()), value)
-            .body(Full::new(body))
-            .map_err(|_| unusable("the provider's base URL"))
+        headers.append(HeaderName::from_static(profile.auth.header_name()), value);
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = Uri::try_from(profile.endpoint(provider.base_url.as_str()))
+            .map_err(|_| unusable("the provider's base URL"))?;
+        *request.headers_mut() = headers;
+        Ok(request)
     }
 
     async fn read_refusal(&self, response: Response<UpstreamBody>) -> AttemptFailure {
@@ -173,12 +175,12 @@ impl Attempt<'_> {
 }
 
 /// Some compress although they were told not to; nothing here reads that.
-fn is_compressed(headers: &http::HeaderMap) -> bool {
+fn is_compressed(headers: &HeaderMap) -> bool {
     let coded = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
     headers.get_all(header::CONTENT_ENCODING).iter().any(coded)
 }
 
-fn declares_stream(headers: &http::HeaderMap) -> bool {
+fn declares_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     kind.and_then(|kind| kind.split(';').next())
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn a_declared_stream_and_a_compressed_body_are_seen() {
         let headers = |name, value: &'static str| {
-            http::HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+            HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
         };
         assert!(declares_stream(&headers(
             "content-type",

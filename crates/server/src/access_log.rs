@@ -111,7 +111,7 @@ pub async fn note_request<B: MessageBody>(
     if log.lines && !pattern.as_deref().is_some_and(is_probe) {
         tracing::info!(
             listener = log.listener,
-            %method,
+            method = method.as_str(),
             // the pattern and not the path: what is no route of ours may be anything
             route = pattern.as_deref().unwrap_or("unknown"),
             status = status.as_u16(),

@@ -3,16 +3,13 @@
 
 use std::fmt::{self, Debug, Write};
 
+use time::OffsetDateTime;
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
 };
 
@@ -31,7 +28,7 @@ where
         let metadata = event.metadata();
         let mut line = String::with_capacity(LINE_BYTES);
         line.push_str("{\"timestamp\":\"");
-        SystemTime.format_time(&mut Writer::new(&mut line))?;
+        push_time(&mut line, OffsetDateTime::now_utc());
         line.push_str("\",\"level\":\"");
         line.push_str(metadata.level().as_str());
         line.push('"');
@@ -41,6 +38,27 @@ where
         line.push_str("\"}\n");
         writer.write_str(&line)
     }
+}
+
+/// Appends a time of UTC as RFC 3339 writes it, to the microsecond.
+fn push_time(line: &mut String, time: OffsetDateTime) {
+    let year = u32::try_from(time.year()).unwrap_or_default();
+    push_digits(line, year, 4, '-');
+    push_digits(line, u8::from(time.month()).into(), 2, '-');
+    push_digits(line, time.day().into(), 2, 'T');
+    push_digits(line, time.hour().into(), 2, ':');
+    push_digits(line, time.minute().into(), 2, ':');
+    push_digits(line, time.second().into(), 2, '.');
+    push_digits(line, time.microsecond(), 6, 'Z');
+}
+
+/// Appends the last digits of a number, with zeros in front, and what stands behind them.
+fn push_digits(line: &mut String, number: u32, count: u32, behind: char) {
+    for place in (0..count).rev() {
+        let digit = number / 10_u32.pow(place) % 10;
+        line.push(char::from_digit(digit, 10).unwrap_or('0'));
+    }
+    line.push(behind);
 }
 
 /// Appends fields as members of an object that has members already.
@@ -209,6 +227,20 @@ mod tests {
         );
         assert!(line.get("absent").is_none(), "{line}");
         assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn times_are_those_of_rfc_3339() {
+        for (seconds, micros, expected) in [
+            (0, 0, "1970-01-01T00:00:00.000000Z"),
+            (951_827_696, 7, "2000-02-29T12:34:56.000007Z"),
+            (253_402_300_799, 999_999, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            let time = OffsetDateTime::from_unix_timestamp(seconds).expect("a time");
+            let mut line = String::new();
+            push_time(&mut line, time + std::time::Duration::from_micros(micros));
+            assert_eq!(line, expected);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use accounts::{KeySettings, PlainKey, PlainToken, operator_keys};
 use actix_web::http::Method;
-use domain::{CredentialId, KeyId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId};
+use domain::{CredentialId, KeyId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId};
 use serde_json::json;
 use store::audit::Actor;
 
@@ -19,6 +19,7 @@ pub fn filled(path: &str) -> String {
         ("{credential_id}", CredentialId::generate().to_string()),
         ("{offer_id}", OfferId::generate().to_string()),
         ("{tenant_id}", TenantId::generate().to_string()),
+        ("{node_id}", NodeId::generate().to_string()),
         ("{key_id}", KeyId::generate().to_string()),
         ("{request_id}", RequestId::generate().to_string()),
         ("{operator_token_id}", OperatorTokenId::generate().to_string()),

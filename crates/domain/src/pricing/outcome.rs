@@ -2,8 +2,8 @@
 
 use crate::request::Reason;
 
-/// Whether a request that ended like this is charged for its usage: as far as it was noted, where the relay crashed. Where
-/// it is not, settle with [`Charge::nothing`](super::Charge::nothing), whatever usage was seen.
+/// Whether a request that ended like this is charged for its usage: as far as it was noted, where its node ended nothing
+/// any more. Where it is not, settle with [`Charge::nothing`](super::Charge::nothing), whatever usage was seen.
 pub const fn is_charged(reason: Reason) -> bool {
     match reason {
         Reason::Completed
@@ -11,7 +11,8 @@ pub const fn is_charged(reason: Reason) -> bool {
         | Reason::ClientGone
         | Reason::UpstreamCutOff
         | Reason::TimeoutAfterOutput
-        | Reason::RelayCrashed => true,
+        | Reason::RelayCrashed
+        | Reason::HoldExpired => true,
         Reason::ClientGoneBeforeHead
         | Reason::UpstreamNoOutput
         | Reason::UpstreamFailed
@@ -19,7 +20,6 @@ pub const fn is_charged(reason: Reason) -> bool {
         | Reason::TimeoutBeforeOutput
         | Reason::InsufficientCredit
         | Reason::BudgetExceeded
-        | Reason::HoldExpired
         | Reason::LedgerUnavailable
         | Reason::InternalError => false,
     }

@@ -78,7 +78,8 @@ impl Spool {
         spool
     }
 
-    /// Appends a record, which is durable after the next [`Self::sync`]. After an error it was not appended.
+    /// Appends a record, which is durable after the next [`Self::sync`]. After [`SpoolError::Full`] and
+    /// [`SpoolError::TooLong`] it is not in the spool and the next one may be tried.
     ///
     /// Within the reserved part it only waits in memory; beyond it is given to the disk at once, because only the
     /// disk knows whether there is room.
@@ -117,13 +118,17 @@ impl Spool {
     }
 
     /// Forgets everything, durably: it is in the database. A new generation begins at offset 0, and the room beyond
-    /// the reserved part is given back. After [`SpoolError::Full`] the spool is empty too, but a crash may bring back
-    /// what it held.
+    /// the reserved part is given back. After an error, or a crash before it returns, the next boot may find any part
+    /// of what was ever cleared from this file; to apply that again must do nothing. After [`SpoolError::Full`] the
+    /// spool is empty and can be used.
     pub fn clear(&mut self) -> Result<(), SpoolError> {
         self.refuse_after_failure()?;
+        if self.is_empty() && self.buffer.is_empty() && !self.unsynced {
+            return Ok(());
+        }
         self.open_generation();
         self.sync()?;
-        let shrunk = self.disk.shrink(self.reserved);
+        let shrunk = self.disk.shrink(self.reserved.max(self.written));
         self.note_failure(shrunk)
     }
 

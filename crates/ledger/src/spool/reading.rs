@@ -142,7 +142,8 @@ impl<R> Reading<R> {
         self.survey.records
     }
 
-    /// Whether a record was begun behind the last one and is not whole.
+    /// Whether a record was begun behind the last one and is not whole. Only a hint: a beginning may be lost too, and
+    /// what is left of an earlier generation may look like one.
     pub fn tail_cut(&self) -> bool {
         self.survey.tail_cut
     }

@@ -76,7 +76,7 @@ impl Places {
             field: "stream_options",
             expected: "an object",
         };
-        let options = Object::parse(raw).ok_or(bad)?;
+        let options = Object::nested(raw).ok_or(bad)?;
         if let Some(twice) = options.duplicate() {
             return Err(RequestError::DuplicateField {
                 field: format!("stream_options.{twice}"),

@@ -3,16 +3,8 @@
 //! The walk allows what it knows: a part whose kind is unknown may stand for anything, so it counts as opaque and is
 //! bounded by the model's context window, never by its bytes.
 
-use std::fmt;
-
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::value::RawValue;
-
 use super::RequestError;
-use crate::json::{self, Member, Object};
+use crate::json::{self, Object};
 
 /// What the input consists of, before any model's figures are applied to it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,7 +55,7 @@ impl InputShape {
 /// The body split into its fields, and those parts of its messages that are more than a string.
 #[derive(Debug)]
 pub struct Peek<'a> {
-    /// Every top-level field. `messages` stands there with an empty value: its content is in `messages`.
+    /// Every top-level field.
     pub object: Object<'a>,
     /// What the messages hold beside plain strings.
     pub messages: Option<MessageParts<'a>>,
@@ -85,116 +77,42 @@ const ATTACHMENTS: [&str; 7] = ["audio", "images", "image", "files", "file_ids",
 
 /// Splits a body that is already known to be UTF-8 and shallow.
 pub(super) fn peek(text: &str) -> Result<Peek<'_>, RequestError> {
-    serde_json::from_str::<Peek<'_>>(text).map_err(|error| {
-        if error.is_data() && text.trim_start().starts_with('{') {
-            RequestError::BadField {
-                field: "messages",
-                expected: "an array of message objects",
-            }
-        } else {
-            RequestError::InvalidJson {
-                detail: format!("line {}, column {}", error.line(), error.column()),
-            }
-        }
-    })
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Peek<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Peek<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(16);
-                let mut messages = None;
-                while let Some(raw_key) = map.next_key::<&'de RawValue>()? {
-                    let raw_key = raw_key.get();
-                    let key = json::decoded(raw_key).ok_or_else(|| serde::de::Error::custom("bad key"))?;
-                    let value = if key == "messages" {
-                        messages = Some(map.next_value::<MessageParts<'de>>()?);
-                        ""
-                    } else {
-                        map.next_value::<&'de RawValue>()?.get()
-                    };
-                    members.push(Member { key, raw_key, value });
-                }
-                Ok(Peek {
-                    object: Object::from_members(members),
-                    messages,
-                })
-            }
-        }
-        deserializer.deserialize_map(Fields)
+    json::validate(text).map_err(|error| RequestError::InvalidJson {
+        detail: format!("line {}, column {}", error.line(), error.column()),
+    })?;
+    if !text.trim_start().starts_with('{') {
+        return Err(RequestError::InvalidJson {
+            detail: "not an object".to_owned(),
+        });
     }
+    let bad = RequestError::BadField {
+        field: "messages",
+        expected: "an array of message objects",
+    };
+    let object = Object::nested(text).ok_or(bad.clone())?;
+    let messages = object.members().iter().find(|member| member.key == "messages");
+    let messages = match messages {
+        Some(messages) => Some(message_parts(messages.value).ok_or(bad)?),
+        None => None,
+    };
+    Ok(Peek { object, messages })
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for MessageParts<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Messages;
-        impl<'de> Visitor<'de> for Messages {
-            type Value = MessageParts<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of message objects")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut parts = MessageParts::default();
-                while let Some(message) = seq.next_element::<Message<'de>>()? {
-                    parts.count = parts.count.saturating_add(1);
-                    parts.contents.extend(message.contents);
-                    parts.attachments.extend(message.attachments);
+/// `None` when the text is not an array of objects.
+fn message_parts(messages: &str) -> Option<MessageParts<'_>> {
+    let mut parts = MessageParts::default();
+    for message in json::elements(messages)? {
+        parts.count = parts.count.saturating_add(1);
+        for member in json::members(message)? {
+            let value = member.value;
+            if member.key == "content" {
+                if !value.starts_with('"') && json::has_content(value) {
+                    parts.contents.push(value);
                 }
-                Ok(parts)
+            } else if ATTACHMENTS.contains(&member.key.as_ref()) && json::has_content(value) {
+                parts.attachments.push(value);
             }
         }
-        deserializer.deserialize_seq(Messages)
     }
-}
-
-/// One message; its vectors stay empty, and so unallocated, for plain text.
-#[derive(Default)]
-struct Message<'a> {
-    contents: Vec<&'a str>,
-    attachments: Vec<&'a str>,
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Message<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a message object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut message = Message::default();
-                while let Some(raw_key) = map.next_key::<&'de RawValue>()? {
-                    let key = json::decoded(raw_key.get()).ok_or_else(|| serde::de::Error::custom("bad key"))?;
-                    if key == "content" {
-                        let value = map.next_value::<&'de RawValue>()?.get();
-                        if !value.starts_with('"') && json::has_content(value) {
-                            message.contents.push(value);
-                        }
-                    } else if ATTACHMENTS.contains(&key.as_ref()) {
-                        let value = map.next_value::<&'de RawValue>()?.get();
-                        if json::has_content(value) {
-                            message.attachments.push(value);
-                        }
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-                Ok(message)
-            }
-        }
-        deserializer.deserialize_map(Fields)
-    }
+    Some(parts)
 }

@@ -149,7 +149,7 @@ pub(crate) fn observe_body(body: &Object<'_>) -> Observed {
     let blocks = body.get("content").and_then(json::elements).unwrap_or_default();
     observed.output_began = blocks
         .into_iter()
-        .filter_map(Object::parse)
+        .filter_map(Object::nested)
         .any(|block| block_holds_output(&block));
     observed
 }
@@ -171,7 +171,7 @@ pub(crate) fn body_text(body: &Object<'_>, output: &mut OutputText) {
         .and_then(json::elements)
         .into_iter()
         .flatten()
-        .filter_map(Object::parse)
+        .filter_map(Object::nested)
     {
         push_block(&block, output);
     }

@@ -99,7 +99,7 @@ pub(crate) fn read_shape(peek: &Peek<'_>) -> Result<InputShape, RequestError> {
 }
 
 fn is_compaction(edit: &str) -> bool {
-    Object::parse(edit).is_none_or(|edit| {
+    Object::nested(edit).is_none_or(|edit| {
         edit.duplicate().is_some() || edit.string("type").is_none_or(|kind| !kind.starts_with("clear_"))
     })
 }
@@ -115,7 +115,7 @@ fn read_blocks(content: &str, level: u8, shape: &mut InputShape) {
         if block.starts_with('"') {
             continue;
         }
-        let Some(object) = Object::parse(block) else {
+        let Some(object) = Object::nested(block) else {
             continue;
         };
         // of two equal keys either may count upstream, so the block is read only when its kind is certain
@@ -163,7 +163,7 @@ fn read_tools(object: &Object<'_>, shape: &mut InputShape) -> Result<(), Request
     let tools = json::elements(raw).ok_or(bad.clone())?;
     shape.has_tools = !tools.is_empty();
     for tool in tools {
-        let tool = Object::parse(tool).ok_or(bad.clone())?;
+        let tool = Object::nested(tool).ok_or(bad.clone())?;
         if let Some(twice) = tool.duplicate() {
             return Err(RequestError::DuplicateField {
                 field: format!("tools.{twice}"),

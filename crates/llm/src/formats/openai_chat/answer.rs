@@ -10,7 +10,7 @@ use crate::{
     observed::{Observed, OutputText, UpstreamError, UsageReport},
     request::MAX_CHOICES,
     sse::Event,
-    usage::{UsageProfile, normalise_usage},
+    usage::{UsageProfile, normalise},
 };
 
 /// Chunks that are parsed in search of the model's name before it is given up.
@@ -85,7 +85,7 @@ impl OpenaiEvents {
         note_identity(chunk, observed);
         note_error(chunk, is_error, observed);
         let choices = chunk.get("choices").and_then(json::elements);
-        for choice in choices.iter().flatten().filter_map(|choice| Object::parse(choice)) {
+        for choice in choices.iter().flatten().filter_map(|choice| Object::nested(choice)) {
             let known = u64::try_from(self.finished.len()).unwrap_or(u64::MAX);
             // an upstream that numbers choices at will must not fill the memory
             if choice.get("finish_reason").is_some_and(json::has_content) && known <= MAX_CHOICES {
@@ -119,7 +119,7 @@ fn note_error(object: &Object<'_>, is_error: bool, observed: &mut Observed) {
     }
     let text = error.and_then(json::string);
     let nested = error
-        .and_then(Object::parse)
+        .and_then(Object::nested)
         .or_else(|| is_error.then(|| object.clone()))
         .unwrap_or_default();
     observed.error = Some(UpstreamError {
@@ -135,12 +135,11 @@ fn note_error(object: &Object<'_>, is_error: bool, observed: &mut Observed) {
 /// The last report counts: those that send one with every chunk send cumulative ones. Groq's streams report under
 /// `x_groq` instead. Answers whether the object carried a report.
 fn note_usage(object: &Object<'_>, profile: UsageProfile, observed: &mut Observed) -> bool {
-    let is_object = |usage: &&str| usage.starts_with('{');
-    let top = object.get("usage").filter(is_object);
-    let Some(usage) = top.or_else(|| object.object("x_groq")?.get("usage").filter(is_object)) else {
+    let top = object.object("usage");
+    let Some(usage) = top.or_else(|| object.object("x_groq")?.object("usage")) else {
         return false;
     };
-    observed.usage = match normalise_usage(profile, usage.as_bytes()) {
+    observed.usage = match normalise(profile, &usage) {
         Ok(usage) => UsageReport::Reported(usage),
         Err(error) => UsageReport::Unusable(error),
     };
@@ -165,7 +164,7 @@ pub(crate) fn observe_body(profile: UsageProfile, body: &Object<'_>) -> Observed
     note_usage(body, profile, &mut observed);
     let choices = body.get("choices").and_then(json::elements).unwrap_or_default();
     observed.finish_seen = !choices.is_empty();
-    for choice in choices.into_iter().filter_map(Object::parse) {
+    for choice in choices.into_iter().filter_map(Object::nested) {
         observed.finish_seen &= choice.get("finish_reason").is_some_and(json::has_content);
         observed.output_began |= choice.object("message").is_some_and(|message| holds_output(&message));
     }
@@ -186,7 +185,7 @@ pub(crate) fn body_text(body: &Object<'_>, output: &mut OutputText) {
         .and_then(json::elements)
         .into_iter()
         .flatten()
-        .filter_map(Object::parse)
+        .filter_map(Object::nested)
     {
         let Some(said) = choice.object("delta").or_else(|| choice.object("message")) else {
             continue;
@@ -205,7 +204,7 @@ pub(crate) fn body_text(body: &Object<'_>, output: &mut OutputText) {
         let calls = said.get("tool_calls").and_then(json::elements).unwrap_or_default();
         let functions = calls
             .into_iter()
-            .filter_map(Object::parse)
+            .filter_map(Object::nested)
             .filter_map(|call| call.object("function"));
         for function in functions.chain(said.object("function_call")) {
             output.push(&function.string("name").unwrap_or_default());
@@ -233,5 +232,5 @@ fn objects(list: &str) -> impl Iterator<Item = Object<'_>> {
     json::elements(list)
         .unwrap_or_default()
         .into_iter()
-        .filter_map(Object::parse)
+        .filter_map(Object::nested)
 }

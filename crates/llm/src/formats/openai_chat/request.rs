@@ -97,7 +97,7 @@ fn wants_usage(object: &Object<'_>) -> Result<bool, RequestError> {
         field: "stream_options",
         expected: "an object",
     };
-    truth_field(&Object::parse(raw).ok_or(bad)?, "include_usage").map_err(|_| RequestError::BadField {
+    truth_field(&Object::nested(raw).ok_or(bad)?, "include_usage").map_err(|_| RequestError::BadField {
         field: "stream_options.include_usage",
         expected: "true or false",
     })
@@ -159,7 +159,7 @@ fn read_content(content: &str, shape: &mut InputShape) {
         if part.starts_with('"') {
             continue;
         }
-        let Some(object) = Object::parse(part) else {
+        let Some(object) = Object::nested(part) else {
             continue;
         };
         // of two equal keys either may count upstream, so the part is read only when its kind is certain
@@ -190,7 +190,7 @@ fn read_tools(object: &Object<'_>, shape: &mut InputShape) -> Result<(), Request
         expected: "an array of tool objects",
     };
     for tool in json::elements(raw).ok_or(bad.clone())? {
-        let tool = Object::parse(tool).ok_or(bad.clone())?;
+        let tool = Object::nested(tool).ok_or(bad.clone())?;
         if let Some(twice) = tool.duplicate() {
             return Err(RequestError::DuplicateField {
                 field: format!("tools.{twice}"),
