@@ -223,9 +223,11 @@ fn kill_after_commit(s: &mut State, life: LifeId) {
     }
 }
 
+type Outcome = Result<Committed, StoreError>;
+
 struct Answer {
-    answered: oneshot::Receiver<Result<Committed, StoreError>>,
-    silent: Arc<Mutex<Option<oneshot::Sender<Result<Committed, StoreError>>>>>,
+    answered: oneshot::Receiver<Outcome>,
+    silent: Arc<Mutex<Option<oneshot::Sender<Outcome>>>>,
 }
 
 /// Whether the database will never take an item of the batch.
@@ -312,7 +314,7 @@ impl LedgerStore for Connection {
             let now = s.now;
             let rows = s.database.holds.iter().filter(|(request, _)| **request > after);
             rows.filter(|(_, row)| match which {
-                Abandoned::EarlierBoots(node) => row.node == node.id.as_uuid() && row.boot != node.boot,
+                Abandoned::EarlierBoots(node) => (row.node == node.id.as_uuid()) && row.boot != node.boot,
                 Abandoned::OlderThan(age) => Duration::from_millis(now - row.created_at) > age,
                 Abandoned::Retired => s.database.nodes[&row.boot]
                     .retired_at
