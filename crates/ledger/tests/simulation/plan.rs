@@ -106,23 +106,17 @@ impl Plan {
             latency_ms: rng.mostly_small(2, 120),
             outages: Vec::new(),
             full: Vec::new(),
-            copies_on_write: rng.chance(500),
+            copies_on_write: rng.chance(300),
             reserved_bytes: if rng.chance(500) { 64 } else { rng.between(100, 20_000) },
             rates: rates(rng),
         };
         if rng.chance(600) {
             plan.outages = outages(rng, nodes, chaos_ms);
         }
-        if rng.chance(400) {
-            // the disk is needed while the database is away: then it matters most that there is no room
+        if rng.chance(300) {
             plan.full = (0..nodes)
-                .map(|node| match plan.outages.first() {
-                    Some(outage) if rng.chance(600) => (node, outage.from, outage.until),
-                    _ => {
-                        let (from, until) = span(rng, chaos_ms);
-                        (node, from, until)
-                    }
-                })
+                .map(|node| (node, span(rng, chaos_ms)))
+                .map(|(node, (from, until))| (node, from, until))
                 .collect();
         }
         plan
