@@ -11,13 +11,14 @@ use uuid::Uuid;
 use crate::{
     batch::{Batch, Item, Locking},
     chart::LotKind,
+    claims::{Claim, Purpose},
     items::{BudgetKey, ChargeRow, ChargeState, OpenHold},
     rules::{Balance, Book, Budget, Lot},
 };
 
-const BALANCES: &str = "SELECT tenant_id, available, held, debt FROM acct \
+const BALANCES: &str = "SELECT tenant_id, available, held, debt, claimed FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, claimed FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 const BUDGETS: &str = "SELECT b.scope, b.period_start_ms, b.limit_amount, b.used, b.held FROM budget b \
@@ -25,6 +26,8 @@ const BUDGETS: &str = "SELECT b.scope, b.period_start_ms, b.limit_amount, b.used
      ORDER BY b.scope, b.period_start_ms {for_update}";
 const LOTS: &str = "SELECT id, tenant_id, kind, remaining, expires_at_ms FROM lot \
      WHERE remaining > 0 AND tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY id {for_update}";
+const CLAIMS: &str = "SELECT lot_id, purpose, tenant_id, amount, reference, created_at_ms FROM claim \
+     WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY lot_id, purpose {for_update}";
 const HOLDS: &str = "SELECT request_id, tenant_id, key_id, amount, budgets_json, price_version, provider, \
      provider_estimate FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows}) ORDER BY request_id {for_update}";
 const CHARGES: &str = "SELECT request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, \
@@ -49,6 +52,7 @@ pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book
     let request_rows = Rows::new().uuids("request_id", requests.iter().map(RequestId::as_uuid));
     load_budgets(tx, &items, &request_rows, &mut book).await?;
     load_lots(tx, &items, &mut book).await?;
+    load_claims(tx, &items, &mut book).await?;
     load_holds(tx, &request_rows, &mut book).await?;
     for row in tx.query_rows(CHARGES, &request_rows).await? {
         let charge = read_charge(&row)?;
@@ -80,6 +84,7 @@ async fn load_balances(
             available: amount(&row, "available")?,
             held: amount(&row, "held")?,
             debt: amount(&row, "debt")?,
+            claimed: amount(&row, "claimed")?,
         };
         book.balances.insert(tenant(&row)?, balance);
     }
@@ -145,6 +150,29 @@ async fn load_lots(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), Stor
     }
     book.lots = lots;
     Ok(())
+}
+
+/// Claims are served and lowered by closings only, and hardly any tenant has one: its account says so.
+async fn load_claims(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), StoreError> {
+    let closing = items.iter().filter(|item| matches!(item, Item::Close(_)));
+    let claimed = |tenant: &TenantId| book.balances.get(tenant).is_some_and(|found| !found.claimed.is_zero());
+    let tenants = distinct(closing.map(|item| item.tenant()).filter(claimed));
+    for row in tx.query_rows(CLAIMS, &tenant_rows(&tenants)).await? {
+        book.claims.entry(tenant(&row)?).or_default().push(read_claim(&row)?);
+    }
+    Ok(())
+}
+
+/// One row of `claim`.
+pub fn read_claim(row: &QueryResult) -> Result<Claim, StoreError> {
+    let purpose: String = row.try_get("", "purpose")?;
+    Ok(Claim {
+        lot: LotId::from_uuid(row.try_get("", "lot_id")?),
+        purpose: Purpose::parse(&purpose).ok_or_else(|| StoreError::damaged("claim.purpose"))?,
+        amount: amount(row, "amount")?,
+        reference: row.try_get("", "reference")?,
+        created_at: UnixMs(row.try_get("", "created_at_ms")?),
+    })
 }
 
 async fn load_holds(tx: &Tx, requests: &Rows, book: &mut Book) -> Result<(), StoreError> {
@@ -214,11 +242,12 @@ pub fn request(row: &QueryResult) -> Result<RequestId, StoreError> {
 
 /// The lookups by key, with the column that they are given, for whoever asks how they are carried out.
 #[cfg(test)]
-pub const LOOKUPS: [(&str, &str); 6] = [
+pub const LOOKUPS: [(&str, &str); 7] = [
     ("tenant_id", BALANCES),
     ("tenant_id", BALANCES_NOT_LOCKED),
     ("tenant_id", KNOWN_TENANTS),
     ("tenant_id", LOTS),
+    ("tenant_id", CLAIMS),
     ("request_id", HOLDS),
     ("request_id", CHARGES),
 ];

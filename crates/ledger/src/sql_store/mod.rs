@@ -9,7 +9,7 @@ mod save;
 
 #[cfg(test)]
 pub use load::LOOKUPS;
-pub use load::read_charge;
+pub use load::{read_charge, read_claim};
 pub use save::write_transactions;
 
 use std::{

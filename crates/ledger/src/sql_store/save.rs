@@ -1,21 +1,25 @@
 //! Writing what a batch changed, a statement per table.
 
-use domain::{Amount, TenantId, clock::UnixMs};
+use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
 
 use crate::{
+    claims::Purpose,
     items::{BudgetKey, ChargeRow, OpenHold},
     posting::Transaction,
     rules::{Balance, BatchName, Book, Budget},
 };
 
-const BALANCES: &str = "UPDATE acct SET available = r.available, held = r.held, version = acct.version + 1 \
+const BALANCES: &str = "UPDATE acct SET available = r.available, held = r.held, claimed = r.claimed, version = acct.version + 1 \
      FROM {rows} WHERE acct.tenant_id = r.tenant_id";
 const BUDGETS: &str = "INSERT INTO budget (scope, period_start_ms, limit_amount, used, held) \
      SELECT r.scope, r.period_start_ms, r.limit_amount, r.used, r.held FROM {rows} WHERE TRUE \
      ON CONFLICT (scope, period_start_ms) DO UPDATE SET limit_amount = excluded.limit_amount, \
      used = excluded.used, held = excluded.held";
 const LOTS: &str = "UPDATE lot SET remaining = r.remaining FROM {rows} WHERE lot.id = r.id";
+const CLAIMS: &str = "UPDATE claim SET amount = r.amount FROM {rows} \
+     WHERE claim.lot_id = r.lot_id AND claim.purpose = r.purpose";
+const ENDED_CLAIMS: &str = "DELETE FROM claim WHERE (lot_id, purpose) IN (SELECT r.lot_id, r.purpose FROM {rows})";
 const OPENED: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, \
      price_version, provider, provider_estimate, created_at_ms) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.node_id, r.boot, r.amount, r.budgets_json, r.price_version, \
@@ -44,9 +48,11 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
         .uuids("id", lots.keys().map(|lot| lot.as_uuid()))
         .numbers("remaining", lots.values().map(|left| left.nanos()));
     tx.execute_rows(LOTS, &rows).await?;
+    save_claims(tx, book).await?;
     save_holds(tx, name, book, now).await?;
     let mut transactions = batch_transactions(name, book);
     transactions.extend(unknown_late_costs(tx, book).await?);
+    transactions.extend(book.changes.served.iter().cloned());
     write_transactions(tx, WRITER, &transactions, now).await?;
     save_charges(tx, book, now).await
 }
@@ -64,8 +70,27 @@ async fn save_balances(tx: &Tx, book: &Book) -> Result<(), StoreError> {
             "available",
             touched.iter().map(|(_, balance)| balance.available.nanos()),
         )
-        .numbers("held", touched.iter().map(|(_, balance)| balance.held.nanos()));
+        .numbers("held", touched.iter().map(|(_, balance)| balance.held.nanos()))
+        .numbers("claimed", touched.iter().map(|(_, balance)| balance.claimed.nanos()));
     tx.execute_rows(BALANCES, &rows).await?;
+    Ok(())
+}
+
+/// A claim of which nothing waits any more goes.
+async fn save_claims(tx: &Tx, book: &Book) -> Result<(), StoreError> {
+    let rows = |claims: &[((LotId, Purpose), Amount)]| {
+        Rows::new()
+            .uuids("lot_id", claims.iter().map(|((lot, _), _)| lot.as_uuid()))
+            .texts(
+                "purpose",
+                claims.iter().map(|((_, purpose), _)| purpose.as_str().to_owned()),
+            )
+            .numbers("amount", claims.iter().map(|(_, amount)| amount.nanos()))
+    };
+    let claims = book.changes.claims.iter().map(|(key, amount)| (*key, *amount));
+    let (ended, lowered): (Vec<_>, Vec<_>) = claims.partition(|(_, amount)| amount.is_zero());
+    tx.execute_rows(CLAIMS, &rows(&lowered)).await?;
+    tx.execute_rows(ENDED_CLAIMS, &rows(&ended)).await?;
     Ok(())
 }
 

@@ -41,6 +41,7 @@ macro_rules! on_postgres {
 mod audit;
 mod batches;
 mod budgets;
+mod expiry;
 mod grants;
 mod lifetimes;
 mod memory;
@@ -49,5 +50,6 @@ mod nodes;
 mod outage;
 mod plans;
 mod recovery;
+mod withdrawals;
 mod world;
 mod writing;
