@@ -1,5 +1,5 @@
 # Each target is one or two plain commands; `make` alone lists them.
-.PHONY: help demo test check bench fmt
+.PHONY: help demo test faults check bench fmt
 
 # one build of the whole workspace serves every target: building one package alone would choose other features
 BINARY := $${CARGO_TARGET_DIR:-target}/debug/truerelay
@@ -13,6 +13,9 @@ demo: ## start the relay with a simulated provider and print a first request
 
 test: ## run every test; starts and stops what it needs
 	tests/run
+
+faults: ## run the fault tests that take minutes; starts and stops what they need
+	tests/run faults
 
 check: ## formatting, lints, documentation, house rules, dependencies, API documents
 	cargo fmt --all --check

@@ -11,6 +11,8 @@ pub struct Migration;
 const STATEMENTS: &[&str] = &[
     // the settlement that recovery would make; empty until output has begun
     "ALTER TABLE hold ADD COLUMN progress_json TEXT NOT NULL DEFAULT ''",
+    // its charge, by which it never goes back
+    "ALTER TABLE hold ADD COLUMN progress_amount BIGINT NOT NULL DEFAULT 0",
     "CREATE INDEX hold_by_node ON hold (node_id, boot, request_id)",
     "ALTER TABLE node ADD COLUMN retired_at_ms BIGINT",
     "CREATE TABLE quarantine (

@@ -7,7 +7,8 @@
 //! | database killed in the middle of a batch | `faults_database::a_database_killed_in_the_middle_of_a_batch_*` |
 //! | connection to the database broken at any byte, commits in doubt included | `faults_connection::*` |
 //! | database silent (stopped process, cut network) with streams under way | `faults_outage::*` |
-//! | database out of connections, deadlock, one item that it refuses, disk full | `faults_database::*` |
+//! | database out of connections, deadlock, disk full | `faults_database::*` |
+//! | one item that the database refuses | `faults_poison::*` |
 //! | Redis killed, emptied, stopped, slow | `faults_redis::*` |
 //! | upstream 4xx, 5xx, refused connection | `failover`, `refusals`, `charges` |
 //! | upstream silent before the head or in mid-stream, dripping | `faults_upstream::*`, `charges::our_time_limits_*` |

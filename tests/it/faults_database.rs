@@ -1,7 +1,13 @@
 //! The database dies in the middle of a batch, and the database lives and cannot: no connections left, deadlocks, a full
 //! disk. Requests wait or are refused; whoever was served is charged once, everybody else nothing.
 
-use std::{fs, io::Write, path::Path, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use fault_proxy::CutKind;
 use futures_util::future::join_all;
@@ -10,7 +16,7 @@ use support::PrivatePostgres;
 
 use crate::{
     faults::OwnDatabase,
-    faults_served::{Books, assert_charged_for_what_was_served, begin_streams, finish_streams, price, stream},
+    faults_served::{Books, Got, assert_charged_for_what_was_served, begin_streams, finish_streams, price, stream},
 };
 
 const SLEEP: &str = "CREATE FUNCTION take_long() RETURNS trigger AS \
@@ -175,10 +181,7 @@ async fn on_a_full_disk_requests_are_refused_until_there_is_room() {
     fill(&ballast);
     let mut answers = Vec::new();
     // what was allocated before is used up first
-    while answers
-        .last()
-        .is_none_or(|got: &crate::faults_served::Got| got.status == 200)
-    {
+    while answers.last().is_none_or(|got: &Got| got.status == 200) {
         assert!(answers.len() < 2_000, "the disk is not full");
         answers.push(stream(&world).await);
         fill(&ballast);
@@ -202,4 +205,52 @@ fn fill(file: &Path) {
         let block = vec![0; size];
         while file.write_all(&block).is_ok() {}
     }
+}
+
+/// Customers who never pause while the database is killed again and again.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make faults"]
+async fn a_database_killed_at_random_under_load_charges_each_answer_once() {
+    const ROUNDS: usize = 20;
+    const CUSTOMERS: usize = 12;
+    let Some(world) = OwnDatabase::start(&[]).await else {
+        return;
+    };
+    let price = price(&world).await;
+    let before = Books::of(&world).await;
+    let is_over = AtomicBool::new(false);
+    let customer = async || {
+        let mut answers = Vec::new();
+        while !is_over.load(Ordering::Relaxed) {
+            answers.push(stream(&world).await);
+        }
+        answers
+    };
+    let disasters = async {
+        let seed = u64::from(std::process::id());
+        eprintln!("seed {seed}");
+        let mut dice = seed;
+        for _ in 0..ROUNDS {
+            dice = dice
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            tokio::time::sleep(Duration::from_millis(200 + (dice >> 33) % 2_000)).await;
+            world.postgres.kill();
+            tokio::time::sleep(Duration::from_millis((dice >> 20) % 6_000)).await;
+            world.postgres.restart().await;
+        }
+        is_over.store(true, Ordering::Relaxed);
+    };
+    let (answers, ()) = tokio::join!(join_all((0..CUSTOMERS).map(|_| customer())), disasters);
+    let answers: Vec<Got> = answers.into_iter().flatten().collect();
+    let refused = answers.iter().filter(|got| got.status == 503).count();
+    assert!(
+        refused > 0 && refused < answers.len(),
+        "{refused} of {} were refused",
+        answers.len()
+    );
+    world.wait_for_database().await;
+    assert_charged_for_what_was_served(&world, &answers, price, before).await;
+    world.wait_until_served().await;
+    world.finish().await;
 }

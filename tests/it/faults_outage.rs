@@ -2,7 +2,10 @@
 //! refused, and service comes back by itself. The outages are shorter than real ones; nothing in the node depends on
 //! how long they last.
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use fault_proxy::CutKind;
 use reqwest::Response;
@@ -10,7 +13,10 @@ use serde_json::json;
 use simulator::{Faults, Hold};
 use support::{Answer, openai_body};
 
-use crate::faults::{OwnDatabase, dialects, id_of, words, words_received};
+use crate::{
+    faults::{OwnDatabase, dialects, id_of, words, words_received},
+    faults_served::begin_served,
+};
 
 /// How the database is away.
 #[derive(Debug, Clone, Copy)]
@@ -58,9 +64,7 @@ async fn begin_streams(world: &OwnDatabase, per_dialect: usize) -> Vec<Response>
     let mut streams = Vec::new();
     for (path, body) in dialects() {
         for _ in 0..per_dialect {
-            let response = world.app.client().begin(path, &body).await;
-            assert_eq!(response.status(), 200);
-            streams.push(response);
+            streams.push(begin_served(&world.app, path, &body).await);
         }
     }
     streams
@@ -131,6 +135,58 @@ async fn outage(away: Away, per_dialect: usize, lasting: Duration) {
     );
     world.wait_until_served().await;
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_during_an_outage_still_charges_what_had_ended() {
+    let Some(mut world) = OwnDatabase::start(&[]).await else {
+        return;
+    };
+    world.wait_until_served().await;
+    let streams = begin_streams(&world, 3).await;
+    world.app.wait_for_holds(6).await;
+    Away::Refused.begin(&world);
+    refused(&world).await;
+    world.app.simulator.release("rest");
+    let mut ids = Vec::new();
+    for response in streams {
+        ids.push(id_of(&response));
+        assert_eq!(words_received(&response.text().await.unwrap()), 60);
+    }
+    // until an end is on disk, a crash leaves its request to recovery
+    let spooled = || spool_text(&world.app.data_folder());
+    let is_kept = |id: &String| spooled().contains(&format!("{{\"close\":{{\"request\":\"{id}\""));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !ids.iter().all(is_kept) {
+        assert!(Instant::now() < deadline, "the ends are not kept on disk");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.app.kill();
+    Away::Refused.end(&world);
+    world.app.restart().await;
+    for id in ids {
+        let closed = world.app.closed(&id).await;
+        assert_eq!(
+            (&closed["reason"], &closed["usage"]["tokens"]["output"]),
+            (&json!("completed"), &json!(60)),
+            "{closed}"
+        );
+    }
+    world.app.wait_for_holds(0).await;
+    world.wait_until_served().await;
+    world.finish().await;
+}
+
+/// What the node has kept on disk, of all its boots.
+fn spool_text(data_folder: &Path) -> String {
+    let files = std::fs::read_dir(data_folder.join("spool"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let bytes: Vec<u8> = files
+        .flat_map(|file| std::fs::read(file.path()).unwrap_or_default())
+        .collect();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,13 @@
 //! What customers got during a fault, compared with what was charged.
 
+use std::time::{Duration, Instant};
+
 use domain::Amount;
 use futures_util::future::join_all;
 use reqwest::Response;
+use serde_json::Value;
 use simulator::{Faults, Hold, Rule};
+use support::TestApp;
 
 use crate::faults::{OwnDatabase, dialects, id_of, words, words_received};
 
@@ -38,6 +42,24 @@ pub async fn stream(world: &OwnDatabase) -> Got {
     Got::of(world.app.client().begin(path, &body).await).await
 }
 
+/// Begins a request, again and again while the node refuses it for a moment: on a busy machine the database may seem
+/// away although nobody has touched it yet.
+pub async fn begin_served(app: &TestApp, path: &str, body: &Value) -> Response {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let response = app.client().begin(path, body).await;
+        if response.status() == 200 {
+            return response;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "it is never served: {:?}",
+            response.text().await
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// Begins streams that wait in their middle.
 pub async fn begin_streams(world: &OwnDatabase, count: usize) -> Vec<Response> {
     let pausing = Faults {
@@ -51,9 +73,7 @@ pub async fn begin_streams(world: &OwnDatabase, count: usize) -> Vec<Response> {
     script(world, pausing, Some(u32::try_from(count).unwrap()));
     script(world, Faults::default(), None);
     let (path, body) = dialects().into_iter().next().unwrap();
-    let client = world.app.client();
-    let responses = join_all((0..count).map(|_| client.begin(path, &body))).await;
-    assert!(responses.iter().all(|response| response.status() == 200));
+    let responses = join_all((0..count).map(|_| begin_served(&world.app, path, &body))).await;
     world.app.wait_for_holds(i64::try_from(count).unwrap()).await;
     responses
 }
@@ -72,7 +92,8 @@ fn script(world: &OwnDatabase, faults: Faults, times: Option<u32>) {
 /// What one such answer costs, in nano-USD.
 pub async fn price(world: &OwnDatabase) -> i64 {
     script(world, Faults::default(), None);
-    let got = stream(world).await;
+    let (path, body) = dialects().into_iter().next().unwrap();
+    let got = Got::of(begin_served(&world.app, path, &body).await).await;
     let cost = &world.app.closed(&got.id).await["cost_usd"];
     cost.as_str().unwrap().parse::<Amount>().unwrap().nanos()
 }
@@ -107,7 +128,8 @@ pub async fn assert_charged_for_what_was_served(world: &OwnDatabase, answers: &[
                 assert_eq!(closed["reason"], "completed", "{closed}");
                 served += 1;
             }
-            503 => assert_eq!(got.words, 0, "{}", got.id),
+            // on a busy machine a body may take its time, too
+            408 | 503 => assert_eq!(got.words, 0, "{}", got.id),
             other => panic!("{}: {other}", got.id),
         }
     }

@@ -15,6 +15,7 @@ mod faults_client;
 mod faults_connection;
 mod faults_database;
 mod faults_outage;
+mod faults_poison;
 mod faults_redis;
 mod faults_served;
 mod faults_upstream;

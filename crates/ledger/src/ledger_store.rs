@@ -42,7 +42,8 @@ pub trait LedgerStore: Send + Sync {
     /// What the database says.
     async fn register_boot(&self, node: &NodeIdentity) -> Result<UnixMs, StoreError>;
 
-    /// Applies a batch in one transaction. A batch that had been applied before answers what came of it then.
+    /// Applies a batch in one transaction. A batch that had been applied before answers what came of it then. Progress
+    /// below what has been noted already is left out.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when a lock was not to be had, a data error when an item cannot be written, anything

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    LedgerError,
+    HoldRequest, LedgerError,
     admission::AdmissionView,
     batch::Item,
     spool::{Spool, SpoolError},
@@ -43,29 +43,27 @@ impl Outage {
         tracing::error!("the ledger's database is away: new requests are refused, ends are kept on disk");
         for (item, tag) in in_flight.iter().zip(tags.iter_mut()) {
             match item {
-                Item::Hold(request) => {
-                    withdraw(tag);
-                    view.hold_ended(request.tenant, request.amount);
-                }
+                Item::Hold(request) => withdraw(request, tag, view),
                 Item::Progress(_) | Item::Close(_) => self.keep(item, tag)?,
             }
         }
-        self.put_away(backlog, view)?;
-        for tag in tags.iter_mut().filter(|tag| tag.is_spooled) {
-            tag.place = None;
+        if self.put_away(backlog, view)? {
+            for tag in tags.iter_mut().filter(|tag| tag.is_spooled) {
+                tag.place = None;
+            }
         }
         Ok(())
     }
 
-    /// Withdraws holds and keeps everything else on disk; when this returns, it is there.
+    /// Withdraws holds and keeps everything else on disk. Answers whether it is there: a disk without room may take it
+    /// later, and until then nobody is told that it is durable.
     ///
     /// # Errors
     /// As [`Outage::begin`].
-    pub fn put_away(&mut self, waiting: &mut VecDeque<Waiting>, view: &AdmissionView) -> Result<(), SpoolError> {
+    pub fn put_away(&mut self, waiting: &mut VecDeque<Waiting>, view: &AdmissionView) -> Result<bool, SpoolError> {
         waiting.retain_mut(|waiting| match &waiting.item {
             Item::Hold(request) => {
-                withdraw(&mut waiting.tag);
-                view.hold_ended(request.tenant, request.amount);
+                withdraw(request, &mut waiting.tag, view);
                 false
             }
             Item::Progress(_) | Item::Close(_) => true,
@@ -74,12 +72,12 @@ impl Outage {
             self.keep(&waiting.item, &mut waiting.tag)?;
         }
         if let Err(error) = self.spool.sync() {
-            return unless_full(error);
+            return unless_full(error).map(|()| false);
         }
         for waiting in waiting.iter_mut().filter(|waiting| waiting.tag.is_spooled) {
             waiting.tag.place = None;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// An item has been written, or never will be.
@@ -138,11 +136,12 @@ fn unless_full(error: SpoolError) -> Result<(), SpoolError> {
     Ok(())
 }
 
-/// Tells the caller that its hold will not be placed.
-fn withdraw(tag: &mut Tag) {
+/// Tells the caller that its hold will not be placed. It is told, and counted, once.
+fn withdraw(request: &HoldRequest, tag: &mut Tag, view: &AdmissionView) {
     if let Reply::Hold { answer, end_place } = std::mem::replace(&mut tag.reply, Reply::Withdrawn) {
         drop(end_place);
         drop(answer.send(Err(LedgerError::Unavailable)));
+        view.hold_ended(request.tenant, request.amount);
     }
     tag.place = None;
 }

@@ -45,6 +45,8 @@ pub struct Writer {
     backlog: VecDeque<Waiting>,
     /// How many were left out of the last batch.
     deferred: usize,
+    /// The most items of the next batch: fewer after one that could not be written, until its culprit stands alone.
+    batch_limit: usize,
 }
 
 /// What a writer is made of.
@@ -87,6 +89,7 @@ impl Writer {
             last_batch: 0,
             backlog: VecDeque::new(),
             deferred: 0,
+            batch_limit: MAX_BATCH_ITEMS,
         }
     }
 
@@ -120,7 +123,11 @@ impl Writer {
 
     /// Whatever has queued, up to a batch.
     fn next_items(&mut self) -> Vec<Waiting> {
-        let limit = MAX_BATCH_ITEMS.max(self.deferred + MIN_FRESH_ITEMS);
+        let limit = if self.batch_limit < MAX_BATCH_ITEMS {
+            self.batch_limit
+        } else {
+            MAX_BATCH_ITEMS.max(self.deferred + MIN_FRESH_ITEMS)
+        };
         while self.backlog.len() < limit
             && let Ok(queued) = self.received.try_recv()
         {
@@ -145,18 +152,22 @@ impl Writer {
         self.health.batch_started();
         let result = self.apply_until_known(&batch, &mut tags).await;
         self.health.batch_ended();
-        let rejoin = |(item, tag)| Waiting { item, tag };
+        let waiting = batch
+            .items
+            .into_iter()
+            .zip(tags)
+            .map(|(item, tag)| Waiting { item, tag });
         match result {
             Ok(committed) => {
                 self.last_batch = batch.name.number;
+                self.batch_limit = (self.batch_limit * 2).min(MAX_BATCH_ITEMS);
                 self.learn(&committed);
-                let waiting = batch.items.into_iter().zip(tags).map(rejoin);
                 self.answer_all(waiting.zip(committed.outcomes).collect());
                 Ok(())
             }
             Err(WriterEnd::Failed(error)) if error.is_data_error() => {
-                let waiting = batch.items.into_iter().zip(tags).map(rejoin).collect();
-                self.commit_without_culprit(waiting, &error).await
+                self.seek_culprit(waiting.collect(), &error).await;
+                Ok(())
             }
             Err(end) => Err(end),
         }
@@ -197,13 +208,14 @@ impl Writer {
         Ok(())
     }
 
-    /// One item of the batch cannot be written: all others must not suffer for it. Halves of the batch are tried, in
-    /// order, until the item stands alone.
-    async fn commit_without_culprit(&mut self, mut waiting: Vec<Waiting>, error: &StoreError) -> Result<(), WriterEnd> {
+    /// One item of the batch cannot be written: all others must not suffer for it. All of it is tried again, in order
+    /// and in smaller batches, until the item stands alone. Meanwhile it waits like everything else, so that an outage
+    /// finds it.
+    async fn seek_culprit(&mut self, mut waiting: Vec<Waiting>, error: &StoreError) {
         if waiting.len() > 1 {
-            let second = waiting.split_off(waiting.len() / 2);
-            Box::pin(self.commit(waiting)).await?;
-            return Box::pin(self.commit(second)).await;
+            self.batch_limit = waiting.len() / 2;
+            self.put_first(waiting);
+            return;
         }
         if let Some(record) = waiting.first_mut().and_then(|waiting| record_of(&mut waiting.item))
             && record.take().is_some()
@@ -211,12 +223,18 @@ impl Writer {
             // money goes before the log: a record that cannot be kept must not keep a charge from being made
             metrics::counter!("truerelay_ledger_records_lost_total").increment(1);
             tracing::error!(%error, "an item is written without its request-log record");
-            return Box::pin(self.commit(waiting)).await;
+            self.put_first(waiting);
+            return;
         }
         for culprit in waiting {
             self.reject(culprit, error).await;
         }
-        Ok(())
+    }
+
+    fn put_first(&mut self, waiting: Vec<Waiting>) {
+        for waiting in waiting.into_iter().rev() {
+            self.backlog.push_front(waiting);
+        }
     }
 
     fn learn(&self, committed: &Committed) {
@@ -238,12 +256,8 @@ impl Writer {
                 self.answer(waiting, outcome);
             }
         }
-        // the second half of a batch that was halved follows the first, so what the first left out stands before it
-        let at = self.deferred;
-        self.deferred += deferred.len();
-        for (offset, waiting) in deferred.into_iter().enumerate() {
-            self.backlog.insert(at + offset, waiting);
-        }
+        self.deferred = deferred.len();
+        self.put_first(deferred);
     }
 
     fn answer(&mut self, waiting: Waiting, outcome: ItemOutcome) {

@@ -211,8 +211,8 @@ impl StreamObserver {
     }
 
     /// Output tokens so far by our own count, never above the estimate of the same output or what the provider counts,
-    /// and what has been seen of the answer. It decodes and counts what has come since the last call: some ten
-    /// microseconds for a second of an ordinary answer.
+    /// and what has been seen of the answer. It decodes and counts what has come since the last call: some
+    /// 75 microseconds for a second of an ordinary answer.
     pub fn metered_output(&mut self) -> (u64, &Observed) {
         self.decode_retained();
         self.observed.doubt(&self.limits);

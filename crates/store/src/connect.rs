@@ -1,6 +1,6 @@
 //! Opening the database: SQLite with one writing connection, or PostgreSQL with a pool.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use domain::clock::UnixMs;
 use sea_orm::{
@@ -13,7 +13,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{StoreError, Tx};
+use crate::{StoreError, Tx, bulk::texts::StatementTexts, direct::DirectConnections, transaction::Link};
 
 /// Which database stands behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +56,10 @@ pub struct Database {
     backend: Backend,
     /// Whatever writes outside the ledger writer. On SQLite the same single connection as `money`.
     writer: DatabaseConnection,
-    /// The ledger writer's own connection.
-    money: DatabaseConnection,
+    /// The ledger writer's own connection on PostgreSQL; on SQLite it shares `writer`.
+    money: Option<Arc<DirectConnections>>,
     readers: DatabaseConnection,
+    texts: Arc<StatementTexts>,
 }
 
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -102,9 +103,10 @@ impl Database {
         let readers = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool(SQLITE_READERS).await.map_err(unavailable)?);
         Ok(Self {
             backend: Backend::Sqlite,
-            money: writer.clone(),
+            money: None,
             writer,
             readers,
+            texts: Arc::new(StatementTexts::new(Backend::Sqlite)),
         })
     }
 
@@ -120,29 +122,30 @@ impl Database {
         let money_options = options.clone().options([
             ("lock_timeout", "200ms"),
             ("idle_in_transaction_session_timeout", "1s"),
-            // rows are looked up by key from arrays whose length the planner does not know: never read a whole table
+            // Rows are looked up by key from arrays whose length the planner does not know: never read a whole table.
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
+            ("enable_seqscan", "off"),
+            // So there is one good plan for each statement, and it is made once: planning costs more than a small batch.
+            ("plan_cache_mode", "force_generic_plan"),
+            ("jit", "off"),
         ]);
         let general_options = options.options([
             ("lock_timeout", "5s"),
             ("idle_in_transaction_session_timeout", "10s"),
             ("statement_timeout", "30s"),
         ]);
-        let pool = |connections, options: PgConnectOptions| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .connect_with(options)
-        };
-        let general = pool(max_connections, general_options).await.map_err(unavailable)?;
-        let money = pool(2, money_options).await.map_err(unavailable)?;
-        let general = SqlxPostgresConnector::from_sqlx_postgres_pool(general);
+        let general = PgPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(general_options);
+        let general = SqlxPostgresConnector::from_sqlx_postgres_pool(general.await.map_err(unavailable)?);
         Ok(Self {
             backend: Backend::Postgres,
             writer: general.clone(),
             readers: general,
-            money: SqlxPostgresConnector::from_sqlx_postgres_pool(money),
+            money: Some(Arc::new(DirectConnections::new(money_options, ACQUIRE_TIMEOUT))),
+            texts: Arc::new(StatementTexts::new(Backend::Postgres)),
         })
     }
 
@@ -165,7 +168,13 @@ impl Database {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        self.begin_on(&self.writer).await
+        let options = TransactionOptions {
+            isolation_level: None,
+            access_mode: None,
+            // another process (a command beside the server) may write too: take the write lock at once
+            sqlite_transaction_mode: (self.backend == Backend::Sqlite).then_some(SqliteTransactionMode::Immediate),
+        };
+        Ok(self.tx(Link::Orm(self.writer.begin_with_options(options).await?)))
     }
 
     /// Opens a transaction on the ledger writer's own connection, with its short time-outs.
@@ -173,17 +182,14 @@ impl Database {
     /// # Errors
     /// When no connection is to be had.
     pub async fn begin_money(&self) -> Result<Tx, StoreError> {
-        self.begin_on(&self.money).await
+        match &self.money {
+            Some(money) => Ok(self.tx(Link::Direct(money.begin().await?))),
+            None => self.begin().await,
+        }
     }
 
-    async fn begin_on(&self, connection: &DatabaseConnection) -> Result<Tx, StoreError> {
-        let options = TransactionOptions {
-            isolation_level: None,
-            access_mode: None,
-            // another process (a command beside the server) may write too: take the write lock at once
-            sqlite_transaction_mode: (self.backend == Backend::Sqlite).then_some(SqliteTransactionMode::Immediate),
-        };
-        Ok(Tx::new(connection.begin_with_options(options).await?, self.backend))
+    fn tx(&self, link: Link) -> Tx {
+        Tx::new(link, self.backend, Arc::clone(&self.texts))
     }
 
     /// The database's clock, which is the clock of every money rule.
@@ -196,10 +202,15 @@ impl Database {
 
     /// Closes the connections after their work is done.
     pub async fn close(&self) {
-        for connection in [&self.readers, &self.money, &self.writer] {
-            if let Err(error) = connection.clone().close().await {
-                tracing::warn!(%error, "a database connection did not close cleanly");
-            }
+        let mut closed = Vec::new();
+        if let Some(money) = &self.money {
+            closed.push(money.close().await);
+        }
+        for connection in [&self.readers, &self.writer] {
+            closed.push(connection.clone().close().await);
+        }
+        for error in closed.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "a database connection did not close cleanly");
         }
     }
 }

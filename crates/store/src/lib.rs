@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bulk;
 pub mod changes;
 mod connect;
+mod direct;
 mod error;
 pub mod idempotency;
 pub mod keyring;

@@ -1,6 +1,6 @@
 //! A node dies before, amid and after an answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::Amount;
 use serde_json::json;
@@ -146,7 +146,9 @@ async fn a_fast_answer_is_noted_by_its_tokens() {
     let id = id_of(&response);
     let reading = tokio::spawn(read_rest(response));
     let mut seen = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
     while seen.last().is_none_or(|last| *last < 1_390) {
+        assert!(Instant::now() < deadline, "no more is noted: {seen:?}");
         let now = noted_output(&app).await;
         let sent = app.simulator.log()[0].tokens_generated;
         assert!(now <= sent, "{now} noted of {sent}");

@@ -119,7 +119,9 @@ async fn suspended(
         "SELECT account, CAST(-SUM(amount) AS BIGINT) AS suspended FROM entry WHERE account IN ({}) GROUP BY account",
         places.join(", ")
     );
-    let accounts = lots.iter().map(|lot| Account::CreditSuspended(tenant, lot.id).to_string().into());
+    let accounts = lots
+        .iter()
+        .map(|lot| Account::CreditSuspended(tenant, lot.id).to_string().into());
     let found = rows(connection, sql, accounts.collect()).await?;
     found
         .iter()

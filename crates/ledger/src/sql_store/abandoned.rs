@@ -4,7 +4,7 @@ use domain::RequestId;
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use store::{Backend, Database, StoreError};
 
-use super::load::read_hold;
+use super::rows::read_hold;
 use crate::{
     items::{AbandonedHold, Progress},
     ledger_store::Abandoned,

@@ -1,43 +1,68 @@
-//! Reading the rows that a batch touches, under lock.
+//! Reading the rows that a batch touches, under lock, in two messages: the accounts first, and when their locks are
+//! held everything else, so that it is seen as whoever held them before has left it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Amount, KeyId, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
-use sea_orm::QueryResult;
-use smallvec::SmallVec;
-use store::{StoreError, Tx, bulk::Rows};
-use uuid::Uuid;
-
-use crate::{
-    batch::{Batch, Item, Locking},
-    chart::LotKind,
-    claims::{Claim, Purpose},
-    items::{BudgetKey, ChargeRow, ChargeState, OpenHold},
-    rules::{Balance, Book, Budget, Lot},
+use domain::{RequestId, TenantId};
+use store::{
+    StoreError, Tx,
+    bulk::{Cells, Rows},
 };
 
-const BALANCES: &str = "SELECT tenant_id, available, held, debt, claimed FROM acct \
+use super::rows::{
+    budget_keys, read_balance_at, read_budget_at, read_charge_at, read_claim_at, read_hold_at, read_lot_at,
+};
+use crate::{
+    batch::{Batch, Item, Locking},
+    items::{BudgetKey, End},
+    rules::Book,
+};
+
+// First message. The columns that its queries share: an id, four amounts, a text.
+const BALANCES: &str = "SELECT tenant_id, available, held, debt, claimed, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, claimed FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, claimed, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
+/// Which budgets a hold named never changes, so this may be read before the hold itself is locked.
+const NAMED_BUDGETS: &str = "SELECT request_id, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
+     CAST(NULL AS BIGINT), budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
+const BALANCE_COLUMNS: [usize; 5] = [0, 1, 2, 3, 4];
+const NAMED_BUDGETS_COLUMN: usize = 5;
+
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
-const BUDGETS: &str = "SELECT b.scope, b.period_start_ms, b.limit_amount, b.used, b.held FROM budget b \
+
+// Second message. The columns that its queries share: four ids, six numbers, two texts.
+const BUDGETS: &str = "SELECT b.scope, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
+     b.period_start_ms, b.limit_amount, b.used, b.held, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
+     CAST(NULL AS TEXT), CAST(NULL AS TEXT) FROM budget b \
      WHERE (b.scope, b.period_start_ms) IN (SELECT r.scope, r.period_start_ms FROM {rows}) \
      ORDER BY b.scope, b.period_start_ms {for_update}";
-const LOTS: &str = "SELECT id, tenant_id, kind, remaining, expires_at_ms FROM lot \
+const BUDGET_COLUMNS: [usize; 5] = [0, 4, 5, 6, 7];
+const LOTS: &str = "SELECT id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
+     remaining, expires_at_ms, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
+     kind, CAST(NULL AS TEXT) FROM lot \
      WHERE remaining > 0 AND tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY id {for_update}";
-const CLAIMS: &str = "SELECT lot_id, purpose, tenant_id, amount, reference, created_at_ms FROM claim \
+const LOT_COLUMNS: [usize; 5] = [0, 1, 4, 5, 10];
+const CLAIMS: &str = "SELECT lot_id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
+     amount, created_at_ms, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
+     purpose, reference FROM claim \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY lot_id, purpose {for_update}";
-const HOLDS: &str = "SELECT request_id, tenant_id, key_id, amount, budgets_json, price_version, provider, \
-     provider_estimate FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows}) ORDER BY request_id {for_update}";
-const CHARGES: &str = "SELECT request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, \
-     unbilled, price_version, tx_id FROM charge WHERE request_id IN (SELECT r.request_id FROM {rows})";
+const CLAIM_COLUMNS: [usize; 5] = [0, 4, 5, 10, 11];
+const HOLDS: &str = "SELECT request_id, tenant_id, key_id, CAST(NULL AS {uuid}), \
+     amount, price_version, provider_estimate, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
+     budgets_json, provider FROM hold \
+     WHERE request_id IN (SELECT r.request_id FROM {rows}) ORDER BY request_id {for_update}";
+const HOLD_COLUMNS: [usize; 8] = [0, 1, 2, 4, 5, 6, 10, 11];
+const CHARGES: &str = "SELECT request_id, tenant_id, key_id, tx_id, \
+     held, amount, overrun, provider_cost, unbilled, price_version, \
+     state, reason FROM charge WHERE request_id IN (SELECT r.request_id FROM {rows})";
+const CHARGE_COLUMNS: [usize; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11];
 
 /// The book of a batch, and the tenants that were left out because somebody else holds their lock.
 pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book, BTreeSet<TenantId>), StoreError> {
     let mut book = Book::default();
-    let tenants = distinct(batch.items.iter().map(Item::tenant));
-    load_balances(tx, &tenants, locking, &mut book).await?;
+    let tenants: BTreeSet<TenantId> = batch.items.iter().map(Item::tenant).collect();
+    let named = load_balances(tx, batch, &tenants, locking, &mut book).await?;
     let locked = match locking {
         Locking::Wait => BTreeSet::new(),
         Locking::SkipLocked => left_out(tx, &tenants, &book).await?,
@@ -48,203 +73,155 @@ pub async fn load_book(tx: &Tx, batch: &Batch, locking: Locking) -> Result<(Book
         .iter()
         .filter(|item| !locked.contains(&item.tenant()))
         .collect();
-    let requests = distinct(items.iter().map(|item| item.request()));
-    let request_rows = Rows::new().uuids("request_id", requests.iter().map(RequestId::as_uuid));
-    load_budgets(tx, &items, &request_rows, &mut book).await?;
-    load_lots(tx, &items, &mut book).await?;
-    load_claims(tx, &items, &mut book).await?;
-    load_holds(tx, &request_rows, &mut book).await?;
-    for row in tx.query_rows(CHARGES, &request_rows).await? {
-        let charge = read_charge(&row)?;
-        book.charges.insert(charge.request, charge);
-    }
+    let requests: BTreeSet<RequestId> = items.iter().map(|item| item.request()).collect();
+    let budgets = budgets_of(&items, &named, &requests);
+    load_rest(tx, &items, &requests, &budgets, &mut book).await?;
     Ok((book, locked))
-}
-
-fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> BTreeSet<T> {
-    values.collect()
 }
 
 fn tenant_rows<'a>(tenants: impl IntoIterator<Item = &'a TenantId>) -> Rows {
     Rows::new().uuids("tenant_id", tenants.into_iter().map(TenantId::as_uuid))
 }
 
+fn request_rows(requests: impl IntoIterator<Item = RequestId>) -> Rows {
+    Rows::new().uuids("request_id", requests.into_iter().map(|request| request.as_uuid()))
+}
+
+/// Locks the accounts. Answers which budgets the holds named that the batch ends.
 async fn load_balances(
     tx: &Tx,
+    batch: &Batch,
     tenants: &BTreeSet<TenantId>,
     locking: Locking,
     book: &mut Book,
-) -> Result<(), StoreError> {
-    let sql = match locking {
+) -> Result<BTreeMap<RequestId, Vec<BudgetKey>>, StoreError> {
+    let balances = match locking {
         Locking::Wait => BALANCES,
         Locking::SkipLocked => BALANCES_NOT_LOCKED,
     };
-    for row in tx.query_rows(sql, &tenant_rows(tenants)).await? {
-        let balance = Balance {
-            available: amount(&row, "available")?,
-            held: amount(&row, "held")?,
-            debt: amount(&row, "debt")?,
-            claimed: amount(&row, "claimed")?,
-        };
-        book.balances.insert(tenant(&row)?, balance);
+    let ended = batch.items.iter().filter_map(|item| match item {
+        Item::Close(closing) => Some(closing.request),
+        Item::Hold(_) | Item::Progress(_) => None,
+    });
+    let (tenants, ended) = (tenant_rows(tenants), request_rows(ended));
+    let mut named = BTreeMap::new();
+    for (query, row) in tx
+        .query_together(&[(balances, &tenants), (NAMED_BUDGETS, &ended)])
+        .await?
+    {
+        if query == 0 {
+            let (tenant, balance) = read_balance_at(&row, BALANCE_COLUMNS)?;
+            book.balances.insert(tenant, balance);
+        } else {
+            let request = RequestId::from_uuid(row.uuid(0)?);
+            named.insert(request, budget_keys(&row, NAMED_BUDGETS_COLUMN)?.into_vec());
+        }
     }
-    Ok(())
+    Ok(named)
 }
 
 async fn left_out(tx: &Tx, tenants: &BTreeSet<TenantId>, book: &Book) -> Result<BTreeSet<TenantId>, StoreError> {
-    let known = tx.query_rows(KNOWN_TENANTS, &tenant_rows(tenants)).await?;
-    let known: Vec<TenantId> = known.iter().map(tenant).collect::<Result<_, _>>()?;
-    Ok(known.into_iter().filter(|id| !book.balances.contains_key(id)).collect())
+    let mut locked = BTreeSet::new();
+    for row in tx.query_rows(KNOWN_TENANTS, &tenant_rows(tenants)).await? {
+        let tenant = TenantId::from_uuid(row.try_get_by_index(0)?);
+        if !book.balances.contains_key(&tenant) {
+            locked.insert(tenant);
+        }
+    }
+    Ok(locked)
 }
 
-/// Budgets that holds of the batch claim, and those of open holds that the batch closes.
-async fn load_budgets(tx: &Tx, items: &[&Item], requests: &Rows, book: &mut Book) -> Result<(), StoreError> {
-    let mut keys: BTreeSet<BudgetKey> = items
-        .iter()
-        .filter_map(|item| match item {
-            Item::Hold(hold) => Some(hold.budgets.iter().map(|claim| claim.key)),
-            Item::Progress(_) | Item::Close(_) => None,
-        })
+/// Budgets that holds of the batch claim, and those of open holds that the batch ends.
+fn budgets_of(
+    items: &[&Item],
+    named: &BTreeMap<RequestId, Vec<BudgetKey>>,
+    requests: &BTreeSet<RequestId>,
+) -> BTreeSet<BudgetKey> {
+    let claimed = items.iter().filter_map(|item| match item {
+        Item::Hold(hold) => Some(hold.budgets.iter().map(|claim| claim.key)),
+        Item::Progress(_) | Item::Close(_) => None,
+    });
+    let ended = named.iter().filter(|(request, _)| requests.contains(request));
+    claimed
         .flatten()
-        .collect();
-    // which budgets a hold named never changes, so this may be read before the hold itself is locked
-    const NAMED: &str = "SELECT budgets_json FROM hold \
-         WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
-    for row in tx.query_rows(NAMED, requests).await? {
-        keys.extend(budget_keys(&row)?);
-    }
-    let rows = Rows::new()
-        .uuids("scope", keys.iter().map(|key| key.scope))
-        .numbers("period_start_ms", keys.iter().map(|key| key.period_start.0));
-    for row in tx.query_rows(BUDGETS, &rows).await? {
-        let key = BudgetKey {
-            scope: row.try_get("", "scope")?,
-            period_start: UnixMs(row.try_get("", "period_start_ms")?),
-        };
-        let budget = Budget {
-            limit: amount(&row, "limit_amount")?,
-            used: amount(&row, "used")?,
-            held: amount(&row, "held")?,
-        };
-        book.budgets.insert(key, budget);
+        .chain(ended.flat_map(|(_, keys)| keys.iter().copied()))
+        .collect()
+}
+
+async fn load_rest(
+    tx: &Tx,
+    items: &[&Item],
+    requests: &BTreeSet<RequestId>,
+    budgets: &BTreeSet<BudgetKey>,
+    book: &mut Book,
+) -> Result<(), StoreError> {
+    let budgets = Rows::new()
+        .uuids("scope", budgets.iter().map(|key| key.scope))
+        .numbers("period_start_ms", budgets.iter().map(|key| key.period_start.0));
+    let claimants = claimants(items, book);
+    let paying: BTreeSet<TenantId> = paying(items).union(&claimants).copied().collect();
+    let (paying, claimants) = (tenant_rows(&paying), tenant_rows(&claimants));
+    let requests = request_rows(requests.iter().copied());
+    let queries = [
+        (BUDGETS, &budgets),
+        (LOTS, &paying),
+        (CLAIMS, &claimants),
+        (HOLDS, &requests),
+        (CHARGES, &requests),
+    ];
+    for (query, row) in tx.query_together(&queries).await? {
+        match query {
+            0 => {
+                let (key, budget) = read_budget_at(&row, BUDGET_COLUMNS)?;
+                book.budgets.insert(key, budget);
+            }
+            1 => {
+                let (tenant, lot) = read_lot_at(&row, LOT_COLUMNS)?;
+                book.lots.entry(tenant).or_default().push(lot);
+            }
+            2 => {
+                let tenant = TenantId::from_uuid(row.uuid(1)?);
+                let claim = read_claim_at(&row, CLAIM_COLUMNS)?;
+                book.claims.entry(tenant).or_default().push(claim);
+            }
+            3 => {
+                let hold = read_hold_at(&row, HOLD_COLUMNS)?;
+                book.holds.insert(hold.request, hold);
+            }
+            _ => {
+                let charge = read_charge_at(&row, CHARGE_COLUMNS)?;
+                book.charges.insert(charge.request, charge);
+            }
+        }
     }
     Ok(())
 }
 
-/// Lots are drawn on by closings only.
-async fn load_lots(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), StoreError> {
-    let paying = distinct(items.iter().filter_map(|item| match item {
-        Item::Close(closing) => Some(closing.tenant),
+/// Ends serve claims, and hardly any tenant has one: its account says so.
+fn claimants(items: &[&Item], book: &Book) -> BTreeSet<TenantId> {
+    let ended = items.iter().filter(|item| matches!(item, Item::Close(_)));
+    let is_claimed = |tenant: &TenantId| book.balances.get(tenant).is_some_and(|found| !found.claimed.is_zero());
+    ended.map(|item| item.tenant()).filter(is_claimed).collect()
+}
+
+/// Lots are drawn on by ends that charge something only, if there is no claim.
+fn paying(items: &[&Item]) -> BTreeSet<TenantId> {
+    let charged = items.iter().filter_map(|item| match item {
+        Item::Close(closing) => match &closing.end {
+            End::Settle(settled) if !settled.amount().is_zero() => Some(closing.tenant),
+            _ => None,
+        },
         Item::Hold(_) | Item::Progress(_) => None,
-    }));
-    let mut lots: BTreeMap<TenantId, Vec<Lot>> = BTreeMap::new();
-    for row in tx.query_rows(LOTS, &tenant_rows(&paying)).await? {
-        let kind: String = row.try_get("", "kind")?;
-        let expires_at: Option<i64> = row.try_get("", "expires_at_ms")?;
-        lots.entry(tenant(&row)?).or_default().push(Lot {
-            id: LotId::from_uuid(row.try_get("", "id")?),
-            kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
-            remaining: amount(&row, "remaining")?,
-            expires_at: expires_at.map(UnixMs),
-        });
-    }
-    book.lots = lots;
-    Ok(())
-}
-
-/// Claims are served and lowered by closings only, and hardly any tenant has one: its account says so.
-async fn load_claims(tx: &Tx, items: &[&Item], book: &mut Book) -> Result<(), StoreError> {
-    let closing = items.iter().filter(|item| matches!(item, Item::Close(_)));
-    let claimed = |tenant: &TenantId| book.balances.get(tenant).is_some_and(|found| !found.claimed.is_zero());
-    let tenants = distinct(closing.map(|item| item.tenant()).filter(claimed));
-    for row in tx.query_rows(CLAIMS, &tenant_rows(&tenants)).await? {
-        book.claims.entry(tenant(&row)?).or_default().push(read_claim(&row)?);
-    }
-    Ok(())
-}
-
-/// One row of `claim`.
-pub fn read_claim(row: &QueryResult) -> Result<Claim, StoreError> {
-    let purpose: String = row.try_get("", "purpose")?;
-    Ok(Claim {
-        lot: LotId::from_uuid(row.try_get("", "lot_id")?),
-        purpose: Purpose::parse(&purpose).ok_or_else(|| StoreError::damaged("claim.purpose"))?,
-        amount: amount(row, "amount")?,
-        reference: row.try_get("", "reference")?,
-        created_at: UnixMs(row.try_get("", "created_at_ms")?),
-    })
-}
-
-async fn load_holds(tx: &Tx, requests: &Rows, book: &mut Book) -> Result<(), StoreError> {
-    for row in tx.query_rows(HOLDS, requests).await? {
-        let hold = read_hold(&row)?;
-        book.holds.insert(hold.request, hold);
-    }
-    Ok(())
-}
-
-/// One row of `hold`.
-pub fn read_hold(row: &QueryResult) -> Result<OpenHold, StoreError> {
-    Ok(OpenHold {
-        request: request(row)?,
-        tenant: tenant(row)?,
-        key: KeyId::from_uuid(row.try_get("", "key_id")?),
-        amount: amount(row, "amount")?,
-        budgets: budget_keys(row)?,
-        price_version: row.try_get("", "price_version")?,
-        provider: row.try_get("", "provider")?,
-        provider_estimate: amount(row, "provider_estimate")?,
-    })
-}
-
-/// One row of `charge`.
-pub fn read_charge(row: &QueryResult) -> Result<ChargeRow, StoreError> {
-    let state: String = row.try_get("", "state")?;
-    let reason: String = row.try_get("", "reason")?;
-    let transaction: Option<Uuid> = row.try_get("", "tx_id")?;
-    Ok(ChargeRow {
-        request: request(row)?,
-        tenant: tenant(row)?,
-        key: KeyId::from_uuid(row.try_get("", "key_id")?),
-        state: ChargeState::parse(&state).ok_or_else(|| StoreError::damaged("charge.state"))?,
-        reason: reason
-            .parse::<Reason>()
-            .map_err(|_| StoreError::damaged("charge.reason"))?,
-        held: amount(row, "held")?,
-        amount: amount(row, "amount")?,
-        overrun: amount(row, "overrun")?,
-        provider_cost: amount(row, "provider_cost")?,
-        unbilled: amount(row, "unbilled")?,
-        price_version: row.try_get("", "price_version")?,
-        transaction,
-    })
-}
-
-fn budget_keys(row: &QueryResult) -> Result<SmallVec<[BudgetKey; 2]>, StoreError> {
-    let text: String = row.try_get("", "budgets_json")?;
-    serde_json::from_str::<Vec<BudgetKey>>(&text)
-        .map(SmallVec::from_vec)
-        .map_err(|_| StoreError::damaged("hold.budgets_json"))
-}
-
-fn amount(row: &QueryResult, column: &str) -> Result<Amount, StoreError> {
-    Ok(Amount::from_nanos(row.try_get("", column)?))
-}
-
-fn tenant(row: &QueryResult) -> Result<TenantId, StoreError> {
-    Ok(TenantId::from_uuid(row.try_get("", "tenant_id")?))
-}
-
-/// The request that a row is about.
-pub fn request(row: &QueryResult) -> Result<RequestId, StoreError> {
-    Ok(RequestId::from_uuid(row.try_get("", "request_id")?))
+    });
+    charged.collect()
 }
 
 /// The lookups by key, with the column that they are given, for whoever asks how they are carried out.
 #[cfg(test)]
-pub const LOOKUPS: [(&str, &str); 7] = [
+pub const LOOKUPS: [(&str, &str); 8] = [
     ("tenant_id", BALANCES),
     ("tenant_id", BALANCES_NOT_LOCKED),
+    ("request_id", NAMED_BUDGETS),
     ("tenant_id", KNOWN_TENANTS),
     ("tenant_id", LOTS),
     ("tenant_id", CLAIMS),

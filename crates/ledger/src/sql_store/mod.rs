@@ -5,11 +5,12 @@ mod abandoned;
 mod load;
 mod node;
 mod read_back;
+mod rows;
 mod save;
 
 #[cfg(test)]
 pub use load::LOOKUPS;
-pub use load::{read_charge, read_claim};
+pub use rows::{read_charge, read_claim};
 pub use save::write_transactions;
 
 use std::{
@@ -80,15 +81,20 @@ impl LedgerStore for SqlBatchStore {
 
     async fn apply(&self, batch: &Batch, locking: Locking) -> Result<Committed, StoreError> {
         let tx = self.database.begin_money().await?;
-        match self.apply_in(&tx, batch, locking).await? {
-            Some(committed) => {
+        match self.apply_in(&tx, batch, locking).await {
+            Ok(Some(committed)) => {
                 tx.commit().await?;
                 Ok(committed)
             }
-            None => {
+            Ok(None) => {
                 let committed = read_back::read_back(&tx, batch).await?;
                 tx.rollback().await?;
                 Ok(committed)
+            }
+            Err(error) => {
+                // told at once, the database gives the locks free and keeps the connection for the next try
+                drop(tx.rollback().await);
+                Err(error)
             }
         }
     }

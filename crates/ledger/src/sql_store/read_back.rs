@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use domain::{Amount, RequestId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
 
-use super::{available_of, load};
+use super::{available_of, load, rows};
 use crate::{
     batch::{Batch, Committed, Item, ItemOutcome, Locking},
     items::{ChargeState, HoldRequest, Refusal},
@@ -84,16 +84,16 @@ async fn opened_by(tx: &Tx, name: &BatchName, at: UnixMs) -> Result<BTreeSet<Req
     let rows = tx
         .query(sql, vec![at.0.into(), name.node.into(), name.boot.into()])
         .await?;
-    rows.iter().map(load::request).collect()
+    rows.iter().map(rows::request).collect()
 }
 
 async fn closed_by(tx: &Tx, batch: &Batch, at: UnixMs) -> Result<BTreeSet<RequestId>, StoreError> {
     let rows = Rows::new()
         .uuids("request_id", batch.items.iter().map(|item| item.request().as_uuid()))
-        .numbers("at_ms", batch.items.iter().map(|_| at.0));
+        .every_number("at_ms", at.0);
     tx.query_rows(CLOSED_BY_THE_BATCH, &rows)
         .await?
         .iter()
-        .map(load::request)
+        .map(rows::request)
         .collect()
 }

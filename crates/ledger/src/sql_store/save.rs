@@ -1,12 +1,16 @@
-//! Writing what a batch changed, a statement per table.
+//! Writing what a batch changed: a statement per table, all of them in one message.
+
+use std::{borrow::Cow, collections::BTreeMap};
 
 use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
+use uuid::Uuid;
 
+use super::rows::NO_BUDGETS;
 use crate::{
     claims::Purpose,
-    items::{BudgetKey, ChargeRow, OpenHold},
-    posting::Transaction,
+    items::{BudgetKey, ChargeRow, OpenHold, Progress},
+    posting::{Posting, Transaction},
     rules::{Balance, BatchName, Book, Budget},
 };
 
@@ -21,11 +25,11 @@ const CLAIMS: &str = "UPDATE claim SET amount = r.amount FROM {rows} \
      WHERE claim.lot_id = r.lot_id AND claim.purpose = r.purpose";
 const ENDED_CLAIMS: &str = "DELETE FROM claim WHERE (lot_id, purpose) IN (SELECT r.lot_id, r.purpose FROM {rows})";
 const OPENED: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, \
-     price_version, provider, provider_estimate, created_at_ms) \
+     price_version, provider, provider_estimate, created_at_ms, progress_json, progress_amount) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.node_id, r.boot, r.amount, r.budgets_json, r.price_version, \
-     r.provider, r.provider_estimate, r.created_at_ms FROM {rows}";
-const PROGRESSED: &str =
-    "UPDATE hold SET progress_json = r.progress_json FROM {rows} WHERE hold.request_id = r.request_id";
+     r.provider, r.provider_estimate, r.created_at_ms, r.progress_json, r.progress_amount FROM {rows}";
+const PROGRESSED: &str = "UPDATE hold SET progress_json = r.progress_json, progress_amount = r.progress_amount \
+     FROM {rows} WHERE hold.request_id = r.request_id AND hold.progress_amount <= r.progress_amount";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGED: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
      provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
@@ -39,25 +43,35 @@ const KNOWN_TRANSACTIONS: &str = "SELECT id FROM tx WHERE id IN (SELECT r.id FRO
 
 const WRITER: &str = "system:ledger-writer";
 
+/// A statement and its rows.
+type Change = (&'static str, Rows);
+
 /// Writes everything that the batch changed.
 pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<(), StoreError> {
-    save_balances(tx, book).await?;
-    save_budgets(tx, book).await?;
-    let lots = &book.changes.lots;
-    let rows = Rows::new()
-        .uuids("id", lots.keys().map(|lot| lot.as_uuid()))
-        .numbers("remaining", lots.values().map(|left| left.nanos()));
-    tx.execute_rows(LOTS, &rows).await?;
-    save_claims(tx, book).await?;
-    save_holds(tx, name, book, now).await?;
-    let mut transactions = batch_transactions(name, book);
-    transactions.extend(unknown_late_costs(tx, book).await?);
-    transactions.extend(book.changes.served.iter().cloned());
-    write_transactions(tx, WRITER, &transactions, now).await?;
-    save_charges(tx, book, now).await
+    let late = unknown_late_costs(tx, book).await?;
+    let reference = format!("batch:{}:{}:{}", name.node, name.boot, name.number);
+    let mut transactions = batch_transactions(name, &reference, book);
+    transactions.extend(late.into_iter().map(Header::of));
+    transactions.extend(book.changes.served.iter().map(Header::of));
+    let [transactions, entries] = transaction_changes(WRITER, &transactions, now)?;
+    let [lowered, ended] = changed_claims(book);
+    let changes = [
+        changed_balances(book),
+        changed_budgets(book),
+        changed_lots(book),
+        lowered,
+        ended,
+        opened_holds(name, book, now)?,
+        progressed_holds(book)?,
+        closed_holds(book),
+        transactions,
+        entries,
+        new_charges(book, now),
+    ];
+    tx.execute_together(&changes).await
 }
 
-async fn save_balances(tx: &Tx, book: &Book) -> Result<(), StoreError> {
+fn changed_balances(book: &Book) -> Change {
     let touched: Vec<(TenantId, Balance)> = book
         .changes
         .balances
@@ -72,29 +86,10 @@ async fn save_balances(tx: &Tx, book: &Book) -> Result<(), StoreError> {
         )
         .numbers("held", touched.iter().map(|(_, balance)| balance.held.nanos()))
         .numbers("claimed", touched.iter().map(|(_, balance)| balance.claimed.nanos()));
-    tx.execute_rows(BALANCES, &rows).await?;
-    Ok(())
+    (BALANCES, rows)
 }
 
-/// A claim of which nothing waits any more goes.
-async fn save_claims(tx: &Tx, book: &Book) -> Result<(), StoreError> {
-    let rows = |claims: &[((LotId, Purpose), Amount)]| {
-        Rows::new()
-            .uuids("lot_id", claims.iter().map(|((lot, _), _)| lot.as_uuid()))
-            .texts(
-                "purpose",
-                claims.iter().map(|((_, purpose), _)| purpose.as_str().to_owned()),
-            )
-            .numbers("amount", claims.iter().map(|(_, amount)| amount.nanos()))
-    };
-    let claims = book.changes.claims.iter().map(|(key, amount)| (*key, *amount));
-    let (ended, lowered): (Vec<_>, Vec<_>) = claims.partition(|(_, amount)| amount.is_zero());
-    tx.execute_rows(CLAIMS, &rows(&lowered)).await?;
-    tx.execute_rows(ENDED_CLAIMS, &rows(&ended)).await?;
-    Ok(())
-}
-
-async fn save_budgets(tx: &Tx, book: &Book) -> Result<(), StoreError> {
+fn changed_budgets(book: &Book) -> Change {
     let touched: Vec<(BudgetKey, Budget)> = book
         .changes
         .budgets
@@ -107,11 +102,34 @@ async fn save_budgets(tx: &Tx, book: &Book) -> Result<(), StoreError> {
         .numbers("limit_amount", touched.iter().map(|(_, budget)| budget.limit.nanos()))
         .numbers("used", touched.iter().map(|(_, budget)| budget.used.nanos()))
         .numbers("held", touched.iter().map(|(_, budget)| budget.held.nanos()));
-    tx.execute_rows(BUDGETS, &rows).await?;
-    Ok(())
+    (BUDGETS, rows)
 }
 
-async fn save_holds(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<(), StoreError> {
+fn changed_lots(book: &Book) -> Change {
+    let lots = &book.changes.lots;
+    let rows = Rows::new()
+        .uuids("id", lots.keys().map(|lot| lot.as_uuid()))
+        .numbers("remaining", lots.values().map(|left| left.nanos()));
+    (LOTS, rows)
+}
+
+/// Claims of which less waits now, and those of which nothing does any more.
+fn changed_claims(book: &Book) -> [Change; 2] {
+    let claims = book.changes.claims.iter().map(|(key, amount)| (*key, *amount));
+    let (ended, lowered): (Vec<_>, Vec<_>) = claims.partition(|(_, amount)| amount.is_zero());
+    let keys = |claims: &[((LotId, Purpose), Amount)]| {
+        Rows::new()
+            .uuids("lot_id", claims.iter().map(|((lot, _), _)| lot.as_uuid()))
+            .texts("purpose", claims.iter().map(|((_, purpose), _)| purpose.as_str()))
+    };
+    let left = lowered.iter().map(|(_, amount)| amount.nanos());
+    [
+        (CLAIMS, keys(&lowered).numbers("amount", left)),
+        (ENDED_CLAIMS, keys(&ended)),
+    ]
+}
+
+fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, StoreError> {
     let opened: Vec<&OpenHold> = book
         .changes
         .opened
@@ -120,63 +138,97 @@ async fn save_holds(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Resu
         .collect();
     let budgets = opened
         .iter()
-        .map(|hold| serde_json::to_string(hold.budgets.as_slice()))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| StoreError::damaged("budgets of a hold"))?;
+        .map(|hold| budgets_json(hold))
+        .collect::<Result<Vec<_>, _>>()?;
+    let progress = opened
+        .iter()
+        .map(|hold| {
+            let progress = book.changes.progressed.get(&hold.request).map(progress_json);
+            progress.unwrap_or(Ok(String::new()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let rows = Rows::new()
         .uuids("request_id", opened.iter().map(|hold| hold.request.as_uuid()))
         .uuids("tenant_id", opened.iter().map(|hold| hold.tenant.as_uuid()))
         .uuids("key_id", opened.iter().map(|hold| hold.key.as_uuid()))
-        .uuids("node_id", opened.iter().map(|_| name.node))
-        .uuids("boot", opened.iter().map(|_| name.boot))
+        .every_uuid("node_id", name.node)
+        .every_uuid("boot", name.boot)
         .numbers("amount", opened.iter().map(|hold| hold.amount.nanos()))
         .texts("budgets_json", budgets)
         .numbers("price_version", opened.iter().map(|hold| hold.price_version))
-        .texts("provider", opened.iter().map(|hold| hold.provider.clone()))
+        .texts("provider", opened.iter().map(|hold| hold.provider.as_str()))
         .numbers(
             "provider_estimate",
             opened.iter().map(|hold| hold.provider_estimate.nanos()),
         )
-        .numbers("created_at_ms", opened.iter().map(|_| now.0));
-    tx.execute_rows(OPENED, &rows).await?;
-    save_progress(tx, book).await?;
-    let closed = Rows::new().uuids(
-        "request_id",
-        book.changes.closed.iter().map(|request| request.as_uuid()),
-    );
-    tx.execute_rows(CLOSED, &closed).await?;
-    Ok(())
+        .every_number("created_at_ms", now.0)
+        .texts("progress_json", progress)
+        .numbers(
+            "progress_amount",
+            opened
+                .iter()
+                .map(|hold| book.changes.progressed.get(&hold.request).map_or(0, amount_so_far)),
+        );
+    Ok((OPENED, rows))
 }
 
-/// A hold that opens and progresses in one batch is inserted first.
-async fn save_progress(tx: &Tx, book: &Book) -> Result<(), StoreError> {
-    let progressed = &book.changes.progressed;
-    let texts = progressed
-        .values()
-        .map(serde_json::to_string)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| StoreError::damaged("progress of a hold"))?;
-    let rows = Rows::new()
-        .uuids("request_id", progressed.keys().map(|request| request.as_uuid()))
-        .texts("progress_json", texts);
-    tx.execute_rows(PROGRESSED, &rows).await?;
-    Ok(())
-}
-
-async fn save_charges(tx: &Tx, book: &Book, now: UnixMs) -> Result<(), StoreError> {
-    let charged: Vec<&ChargeRow> = book
-        .changes
-        .charged
-        .iter()
-        .filter_map(|request| book.charges.get(request))
+/// How far the holds have come that were open before. One that opens in this batch is written with it. Progress is
+/// cumulative: a spool that is applied at a boot may hold some that is older than what had been written after it.
+fn progressed_holds(book: &Book) -> Result<Change, StoreError> {
+    let changes = &book.changes;
+    let earlier = changes.progressed.iter();
+    let earlier: Vec<_> = earlier
+        .filter(|(request, _)| !changes.opened.contains(request))
         .collect();
+    let texts = earlier
+        .iter()
+        .map(|(_, progress)| progress_json(progress))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows = Rows::new()
+        .uuids("request_id", earlier.iter().map(|(request, _)| request.as_uuid()))
+        .texts("progress_json", texts)
+        .numbers(
+            "progress_amount",
+            earlier.iter().map(|(_, progress)| amount_so_far(progress)),
+        );
+    Ok((PROGRESSED, rows))
+}
+
+fn amount_so_far(progress: &Progress) -> i64 {
+    progress.so_far.amount().nanos()
+}
+
+fn progress_json(progress: &Progress) -> Result<String, StoreError> {
+    serde_json::to_string(progress).map_err(|_| StoreError::damaged("progress of a hold"))
+}
+
+fn budgets_json(hold: &OpenHold) -> Result<Cow<'static, str>, StoreError> {
+    if hold.budgets.is_empty() {
+        return Ok(NO_BUDGETS.into());
+    }
+    let text = serde_json::to_string(hold.budgets.as_slice());
+    Ok(text.map_err(|_| StoreError::damaged("budgets of a hold"))?.into())
+}
+
+fn closed_holds(book: &Book) -> Change {
+    let closed = book.changes.closed.iter().map(|request| request.as_uuid());
+    (CLOSED, Rows::new().uuids("request_id", closed))
+}
+
+fn new_charge_rows(book: &Book) -> impl Iterator<Item = &ChargeRow> {
+    let charged = book.changes.charged.iter();
+    charged.filter_map(|request| book.charges.get(request))
+}
+
+fn new_charges(book: &Book, now: UnixMs) -> Change {
+    let charged: Vec<&ChargeRow> = new_charge_rows(book).collect();
     let number = |field: fn(&ChargeRow) -> Amount| charged.iter().map(move |row| field(row).nanos());
     let rows = Rows::new()
         .uuids("request_id", charged.iter().map(|row| row.request.as_uuid()))
         .uuids("tenant_id", charged.iter().map(|row| row.tenant.as_uuid()))
         .uuids("key_id", charged.iter().map(|row| row.key.as_uuid()))
-        .texts("state", charged.iter().map(|row| row.state.as_str().to_owned()))
-        .texts("reason", charged.iter().map(|row| row.reason.as_str().to_owned()))
+        .texts("state", charged.iter().map(|row| row.state.as_str()))
+        .texts("reason", charged.iter().map(|row| row.reason.as_str()))
         .numbers("held", number(|row| row.held))
         .numbers("amount", number(|row| row.amount))
         .numbers("overrun", number(|row| row.overrun))
@@ -184,26 +236,49 @@ async fn save_charges(tx: &Tx, book: &Book, now: UnixMs) -> Result<(), StoreErro
         .numbers("unbilled", number(|row| row.unbilled))
         .numbers("price_version", charged.iter().map(|row| row.price_version))
         .optional_uuids("tx_id", charged.iter().map(|row| row.transaction))
-        .numbers("closed_at_ms", charged.iter().map(|_| now.0));
-    tx.execute_rows(CHARGED, &rows).await?;
-    Ok(())
+        .every_number("closed_at_ms", now.0);
+    (CHARGED, rows)
 }
 
-fn batch_transactions(name: &BatchName, book: &Book) -> Vec<Transaction> {
-    let reference = format!("batch:{}:{}:{}", name.node, name.boot, name.number);
-    let usage = book.changes.usage.iter().map(|(tenant, posting)| Transaction {
-        id: name.usage_id(*tenant),
+/// A transaction as it is written; what it is made of stays where it is.
+struct Header<'a> {
+    id: Uuid,
+    kind: &'static str,
+    tenant: Option<TenantId>,
+    reference: &'a str,
+    posting: &'a Posting,
+}
+
+impl<'a> Header<'a> {
+    fn of(transaction: &'a Transaction) -> Self {
+        Self {
+            id: transaction.id,
+            kind: transaction.kind,
+            tenant: transaction.tenant,
+            reference: &transaction.reference,
+            posting: &transaction.posting,
+        }
+    }
+}
+
+fn batch_transactions<'a>(name: &BatchName, reference: &'a str, book: &'a Book) -> Vec<Header<'a>> {
+    // the charges of the batch carry the ids already, and making one costs more than finding it
+    let known: BTreeMap<TenantId, Uuid> = new_charge_rows(book)
+        .filter_map(|row| Some((row.tenant, row.transaction?)))
+        .collect();
+    let usage = book.changes.usage.iter().map(|(tenant, posting)| Header {
+        id: known.get(tenant).copied().unwrap_or_else(|| name.usage_id(*tenant)),
         kind: "usage",
         tenant: Some(*tenant),
-        reference: reference.clone(),
-        posting: posting.clone(),
+        reference,
+        posting,
     });
-    let operator = Transaction {
+    let operator = Header {
         id: name.operator_id(),
         kind: "operator_cost",
         tenant: None,
-        reference: reference.clone(),
-        posting: book.changes.operator.clone(),
+        reference,
+        posting: &book.changes.operator,
     };
     usage
         .chain(std::iter::once(operator))
@@ -212,20 +287,20 @@ fn batch_transactions(name: &BatchName, book: &Book) -> Vec<Transaction> {
 }
 
 /// A late cost is booked once: its id is made of what caused it.
-async fn unknown_late_costs(tx: &Tx, book: &Book) -> Result<Vec<Transaction>, StoreError> {
+async fn unknown_late_costs<'a>(tx: &Tx, book: &'a Book) -> Result<Vec<&'a Transaction>, StoreError> {
     let late = &book.changes.late;
     let rows = Rows::new().uuids("id", late.iter().map(|transaction| transaction.id));
-    let mut known: Vec<uuid::Uuid> = tx
+    let mut known: Vec<Uuid> = tx
         .query_rows(KNOWN_TRANSACTIONS, &rows)
         .await?
         .iter()
-        .map(|row| row.try_get("", "id"))
+        .map(|row| row.try_get_by_index(0))
         .collect::<Result<_, _>>()?;
     let mut unknown = Vec::new();
     for transaction in late {
         if !known.contains(&transaction.id) {
             known.push(transaction.id);
-            unknown.push(transaction.clone());
+            unknown.push(transaction);
         }
     }
     Ok(unknown)
@@ -238,6 +313,11 @@ pub async fn write_transactions(
     transactions: &[Transaction],
     now: UnixMs,
 ) -> Result<(), StoreError> {
+    let headers: Vec<Header<'_>> = transactions.iter().map(Header::of).collect();
+    tx.execute_together(&transaction_changes(actor, &headers, now)?).await
+}
+
+fn transaction_changes(actor: &str, transactions: &[Header<'_>], now: UnixMs) -> Result<[Change; 2], StoreError> {
     let mut lines = Vec::new();
     for transaction in transactions {
         let entries = transaction
@@ -247,28 +327,23 @@ pub async fn write_transactions(
         let numbered = (1_i64..).zip(entries);
         lines.extend(numbered.map(|(line, (account, amount))| (transaction.id, line, account, amount)));
     }
-    let rows = Rows::new()
+    let headers = Rows::new()
         .uuids("id", transactions.iter().map(|transaction| transaction.id))
-        .texts(
-            "kind",
-            transactions.iter().map(|transaction| transaction.kind.to_owned()),
-        )
+        .texts("kind", transactions.iter().map(|transaction| transaction.kind))
         .optional_uuids(
             "tenant_id",
             transactions.iter().map(|t| t.tenant.map(|id| id.as_uuid())),
         )
         .texts(
             "reference",
-            transactions.iter().map(|transaction| transaction.reference.clone()),
+            transactions.iter().map(|transaction| transaction.reference),
         )
-        .texts("actor", transactions.iter().map(|_| actor.to_owned()))
-        .numbers("at_ms", transactions.iter().map(|_| now.0));
-    tx.execute_rows(TRANSACTIONS, &rows).await?;
-    let rows = Rows::new()
+        .every_text("actor", actor)
+        .every_number("at_ms", now.0);
+    let entries = Rows::new()
         .uuids("tx_id", lines.iter().map(|(id, ..)| *id))
         .numbers("line", lines.iter().map(|(_, line, ..)| *line))
-        .texts("account", lines.iter().map(|(_, _, account, _)| account.clone()))
+        .texts("account", lines.iter().map(|(_, _, account, _)| account))
         .numbers("amount", lines.iter().map(|(.., amount)| amount.nanos()));
-    tx.execute_rows(ENTRIES, &rows).await?;
-    Ok(())
+    Ok([(TRANSACTIONS, headers), (ENTRIES, entries)])
 }

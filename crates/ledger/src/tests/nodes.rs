@@ -10,6 +10,7 @@ on_every_database! {
     a_retirement_covers_every_boot_and_what_it_held,
     a_node_that_comes_back_can_be_retired_again,
     a_retirement_and_a_commit_do_not_wait_for_ever,
+    what_a_retired_node_held_is_closed_by_another,
 }
 
 async fn listed(world: &World) -> Vec<NodeView> {
@@ -142,4 +143,28 @@ async fn a_retirement_and_a_commit_do_not_wait_for_ever(world: &World) {
     futures_util::future::join(holding, retiring).await;
     assert_eq!(view(world, node).await.open_holds, 0);
     assert_eq!(world.balance(tenant).await, (1_000_000, 0, 0));
+}
+
+async fn what_a_retired_node_held_is_closed_by_another(world: &World) {
+    let node = NodeId::generate();
+    let (ledger, ..) = world.ledger_of(node, 4_000).await;
+    let other = world.ledger().await;
+    let tenant = world.tenant(10_000).await;
+    let covered = ledger.hold(hold_request(tenant, 300)).await.unwrap();
+    assert_eq!(other.close_abandoned_holds().await.unwrap(), 0);
+    let retirement = retire(world, node).await.unwrap();
+    // what it places afterwards is its own: the word was about what was there
+    let past = "UPDATE node SET retired_at_ms = retired_at_ms - 1 WHERE retired_at_ms IS NOT NULL";
+    let placed = "UPDATE hold SET created_at_ms = created_at_ms - 1000";
+    world.change(placed, vec![]).await.unwrap();
+    world.change(past, vec![]).await.unwrap();
+    let later = ledger.hold(hold_request(tenant, 50)).await.unwrap();
+    assert_eq!(other.close_abandoned_holds().await.unwrap(), 1);
+    assert_eq!(retirement.holds_to_close, 1);
+    assert_eq!(world.balance(tenant).await, (9_950, 50, 0));
+    // the node was not gone: its own end comes second, and charges nobody
+    covered.settle(&charge_of(120), "acme".to_owned(), completed());
+    later.settle(&charge_of(20), "acme".to_owned(), completed());
+    ledger.drain().await;
+    assert_eq!(world.balance(tenant).await, (9_980, 0, 0));
 }

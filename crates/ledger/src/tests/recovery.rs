@@ -4,8 +4,9 @@ use domain::NodeId;
 
 use super::world::*;
 use crate::{
-    HoldRequest, Ledger,
+    Abandoned, HoldRequest, Ledger, LedgerStore, NodeIdentity,
     batch::{Item, ItemOutcome},
+    items::{Progress, Settled},
 };
 
 on_every_database! {
@@ -14,6 +15,7 @@ on_every_database! {
     a_late_end_books_its_cost_once_and_charges_nobody,
     a_hold_that_cannot_be_closed_does_not_stop_the_others,
     what_was_sent_before_a_refusal_is_the_operators,
+    progress_never_goes_back,
 }
 
 /// A request whose process dies: its hold is never ended.
@@ -147,4 +149,31 @@ async fn what_was_sent_before_a_refusal_is_the_operators(world: &World) {
     assert_eq!(world.posted("operator_loss:unbilled").await, 7, "once");
     assert_eq!(world.posted("provider_payable:acme").await, -7);
     assert_eq!(world.balance(tenant).await, (50, 0, 0));
+}
+
+/// A spool that is applied at a boot may hold progress that is older than what was written after it.
+async fn progress_never_goes_back(world: &World) {
+    let (mut batches, tenant) = (world.batches().await, world.tenant(1_000).await);
+    let request = hold_request(tenant, 400);
+    batches.send(vec![Item::Hold(request.clone())]).await;
+    for nanos in [200, 350, 300] {
+        let progress = Progress {
+            request: request.request,
+            tenant,
+            so_far: Settled::new(&charge_of(nanos), "acme".to_owned()),
+            record: None,
+        };
+        let committed = batches.send(vec![Item::Progress(progress)]).await;
+        assert_eq!(committed.outcomes, vec![ItemOutcome::Noted]);
+    }
+    let next_boot = NodeIdentity {
+        id: NodeId::from_uuid(batches.name.node),
+        boot: uuid::Uuid::now_v7(),
+    };
+    let first = domain::RequestId::from_uuid(uuid::Uuid::nil());
+    let which = Abandoned::EarlierBoots(next_boot);
+    let abandoned = batches.store.abandoned(which, first, 10).await.unwrap();
+    let noted = abandoned[0].progress.as_ref().unwrap().so_far.amount();
+    assert_eq!(noted.nanos(), 350);
+    batches.send(vec![settle_item(&request, 400)]).await;
 }

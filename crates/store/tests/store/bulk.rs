@@ -1,6 +1,9 @@
 //! Many rows in one statement: the same statement means the same on both databases.
 
-use store::bulk::Rows;
+use store::{
+    StoreError,
+    bulk::{Cells, Rows},
+};
 use uuid::Uuid;
 
 use crate::databases::migrated;
@@ -77,5 +80,130 @@ async fn five_hundred_rows_are_one_statement() {
             .await
             .unwrap();
         assert_eq!(locked.len(), 500);
+    }
+}
+
+#[tokio::test]
+async fn what_is_the_same_in_every_row_is_sent_once() {
+    let node = Uuid::now_v7();
+    for fresh in migrated().await {
+        let backend = fresh.database.backend();
+        let rows = Rows::new()
+            .every_uuid("node", node)
+            .numbers("number", [1, 2])
+            .every_text("text", "it's the same")
+            .every_number("at_ms", i64::MIN);
+        assert_eq!(rows.len(), 2);
+        for money in [false, true] {
+            let tx = fresh.begin(money).await;
+            let sql = "SELECT r.number, r.node, r.text, r.at_ms FROM {rows} ORDER BY r.number";
+            let found = tx.query_rows(sql, &rows).await.unwrap();
+            assert_eq!(found.len(), 2, "{backend:?}");
+            for row in &found {
+                assert_eq!(row.try_get::<Uuid>("", "node").unwrap(), node, "{backend:?}");
+                assert_eq!(
+                    row.try_get::<String>("", "text").unwrap(),
+                    "it's the same",
+                    "{backend:?}"
+                );
+                assert_eq!(row.try_get::<i64>("", "at_ms").unwrap(), i64::MIN, "{backend:?}");
+            }
+            tx.rollback().await.unwrap();
+        }
+        let only_the_same = Rows::new().every_uuid("node", node);
+        assert!(only_the_same.is_empty());
+    }
+}
+
+const NUMBERS: &str = "SELECT r.id, r.number, CAST(NULL AS TEXT) AS text FROM {rows} ORDER BY r.number";
+const TEXTS: &str = "SELECT CAST(NULL AS {uuid}) AS id, CAST(NULL AS BIGINT) AS number, r.text FROM {rows}";
+const DOUBLED: &str = "SELECT r.id, 2 * r.number, 'doubled' FROM {rows} ORDER BY r.number";
+
+#[tokio::test]
+async fn queries_together_answer_each_for_itself() {
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    for fresh in migrated().await {
+        let numbers = Rows::new().uuids("id", ids).numbers("number", [7, i64::MAX / 2]);
+        let texts = Rows::new().texts("text", ["one", "", "東京"]);
+        let none = Rows::new().texts("text", Vec::<String>::new());
+        for money in [false, true] {
+            let tx = fresh.begin(money).await;
+            // the second time the statement is known; the third has other parameters, for its rows are not the same
+            let copy = numbers.clone();
+            for doubled in [&numbers, &numbers, &copy] {
+                let queries = [(NUMBERS, &numbers), (TEXTS, &none), (TEXTS, &texts), (DOUBLED, doubled)];
+                let found = tx.query_together(&queries).await.unwrap();
+                let of = |query: usize| {
+                    found
+                        .iter()
+                        .filter(move |(number, _)| *number == query)
+                        .map(|(_, row)| row)
+                };
+                assert_eq!(found.len(), 7);
+                assert!(of(1).next().is_none());
+                let rows: Vec<_> = of(0)
+                    .map(|row| (row.uuid(0).unwrap(), row.number(1).unwrap()))
+                    .collect();
+                assert_eq!(rows, [(ids[0], 7), (ids[1], i64::MAX / 2)]);
+                let rows: Vec<_> = of(3)
+                    .map(|row| (row.number(1).unwrap(), row.text(2).unwrap()))
+                    .collect();
+                assert_eq!(rows, [(14, "doubled".into()), (i64::MAX - 1, "doubled".into())]);
+                let rows: Vec<_> = of(2).map(|row| row.text(2).unwrap()).collect();
+                assert_eq!(rows, ["one", "", "東京"]);
+                for row in of(2) {
+                    assert_eq!(
+                        (row.optional_uuid(0).unwrap(), row.optional_number(1).unwrap()),
+                        (None, None)
+                    );
+                    assert!(matches!(row.uuid(0), Err(StoreError::Damaged(_))));
+                    assert!(matches!(row.number(1), Err(StoreError::Damaged(_))));
+                }
+                assert!(of(0).all(|row| row.text(2).is_err()));
+            }
+            assert!(tx.query_together(&[(TEXTS, &none)]).await.unwrap().is_empty());
+            tx.rollback().await.unwrap();
+        }
+    }
+}
+
+const REMEMBER: &str = "INSERT INTO idempotency (scope, key, fingerprint, response_json, created_at_ms) \
+     SELECT r.scope, r.key, 'f', 'null', r.at_ms FROM {rows} WHERE TRUE";
+const FORGET: &str = "DELETE FROM idempotency WHERE scope IN (SELECT r.scope FROM {rows})";
+
+#[tokio::test]
+async fn changes_together_are_all_made_or_none() {
+    for fresh in migrated().await {
+        let remembered = |scope: &'static str| {
+            let rows = Rows::new().texts("scope", [scope]);
+            rows.every_text("key", "k").every_number("at_ms", 1)
+        };
+        let count = async |tx: &store::Tx| {
+            let rows = tx
+                .query("SELECT scope FROM idempotency ORDER BY scope", vec![])
+                .await
+                .unwrap();
+            rows.iter()
+                .map(|row| row.try_get_by_index(0).unwrap())
+                .collect::<Vec<String>>()
+        };
+        let tx = fresh.database.begin_money().await.unwrap();
+        let none = Rows::new().texts("scope", [] as [&str; 0]);
+        tx.execute_together(&[(FORGET, none.clone())]).await.unwrap();
+        tx.execute_together(&[(REMEMBER, remembered("a")), (FORGET, none)])
+            .await
+            .unwrap();
+        let changes = [(FORGET, Rows::new().texts("scope", ["a"])), (REMEMBER, remembered("b"))];
+        tx.execute_together(&changes).await.unwrap();
+        assert_eq!(count(&tx).await, ["b"]);
+        tx.commit().await.unwrap();
+        let tx = fresh.database.begin_money().await.unwrap();
+        let changes = [(REMEMBER, remembered("c")), (REMEMBER, remembered("b"))];
+        let error = tx.execute_together(&changes).await.unwrap_err();
+        assert!(matches!(error, StoreError::Conflict), "{error}");
+        tx.rollback().await.unwrap();
+        let tx = fresh.database.begin_money().await.unwrap();
+        assert_eq!(count(&tx).await, ["b"]);
+        tx.rollback().await.unwrap();
     }
 }

@@ -21,6 +21,15 @@ impl Fresh {
         }
     }
 
+    /// A transaction on the ledger writer's connection, or on another one.
+    pub async fn begin(&self, money: bool) -> store::Tx {
+        if money {
+            self.database.begin_money().await.unwrap()
+        } else {
+            self.database.begin().await.unwrap()
+        }
+    }
+
     /// Runs a statement beside the product.
     pub async fn execute(&self, sql: &'static str) -> Result<(), store::StoreError> {
         let tx = self.database.begin().await.unwrap();

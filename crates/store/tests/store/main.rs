@@ -4,6 +4,7 @@
 
 mod bulk;
 mod databases;
+mod direct;
 mod idempotency;
 mod keys;
 mod schema;
