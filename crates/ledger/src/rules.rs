@@ -258,6 +258,10 @@ impl Book {
                 self.book_refused_cost(closing);
                 return Ok(());
             }
+            // recovery only supposes what a request cost, and whoever ended it knew
+            if closing.reason.is_by_recovery() {
+                return Ok(());
+            }
             let booked = existing.provider_cost.checked_add(existing.unbilled);
             self.book_late_cost(closing, booked.unwrap_or(Amount::MAX));
             return Ok(());
@@ -355,9 +359,10 @@ impl Book {
                 cost.amount,
             );
         }
-        let loss = match closing.reason {
-            Reason::RelayCrashed | Reason::HoldExpired => Loss::Node,
-            _ => Loss::Unbilled,
+        let loss = if closing.reason.is_by_recovery() {
+            Loss::Node
+        } else {
+            Loss::Unbilled
         };
         for cost in &closing.unbilled {
             self.changes.operator.transfer(
