@@ -46,8 +46,10 @@ fn transactions() -> Vec<Rule> {
         rule(
             "I1",
             "the entries of every transaction sum to zero",
+            // a withdrawal of what holds cover moves nothing yet, nor does the release of one
             "SELECT t.id, 'does not balance or has no entries' AS what FROM tx t LEFT JOIN entry e ON e.tx_id = t.id \
-             WHERE {range:t.id} GROUP BY t.id HAVING COALESCE(SUM(e.amount), 1) <> 0",
+             WHERE {range:t.id} GROUP BY t.id, t.kind HAVING COALESCE(SUM(e.amount), \
+             CASE WHEN t.kind IN ('refund', 'expiry', 'suspension', 'release') THEN 0 ELSE 1 END) <> 0",
         ),
         rule(
             "I11",

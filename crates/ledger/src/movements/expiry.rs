@@ -31,7 +31,7 @@ pub struct Expired {
     pub taken: Amount,
     /// How much waits until requests under way end.
     pub claimed: Amount,
-    /// Lots that somebody else was using; they are due again in the next round.
+    /// Lots that somebody else was using, or that are not as the rules require; they are due again in the next round.
     pub skipped: u64,
 }
 
@@ -58,12 +58,19 @@ pub async fn expire_lots(database: &Database) -> Result<Expired, LedgerError> {
                     tracing::info!(lot = %LotId::from_uuid(due.lot), %taken, %claimed, "credit has expired");
                 }
                 Ok(None) => {}
-                // a lot that cannot be locked now does not keep the others from expiring
-                Err(LedgerError::Store(StoreError::Busy)) => expired.skipped += 1,
-                Err(error) => return Err(error),
+                Err(LedgerError::Store(error)) if !concerns_one_lot(&error) => return Err(error.into()),
+                Err(error) => {
+                    expired.skipped += 1;
+                    tracing::warn!(lot = %LotId::from_uuid(due.lot), %error, "credit that has expired cannot be withdrawn now");
+                }
             }
         }
     }
+}
+
+/// A lot that is in use or broken does not keep the others from expiring.
+fn concerns_one_lot(error: &StoreError) -> bool {
+    matches!(error, StoreError::Busy) || error.is_data_error()
 }
 
 /// A lot that has expired.

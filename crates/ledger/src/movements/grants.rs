@@ -4,12 +4,11 @@ use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use serde::{Deserialize, Serialize};
 use store::{StoreError, Tx, audit::Actor};
 
-use super::lock_account;
+use super::{lock_account, post};
 use crate::{
     LedgerError,
     chart::{Account, LotKind},
     posting::{Posting, Transaction, transaction_id},
-    sql_store::write_transactions,
 };
 
 /// Why credit is given.
@@ -148,10 +147,7 @@ async fn write_posting(
         reference: grant.source.clone(),
         posting,
     };
-    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
-        Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
-        other => Ok(other?),
-    }
+    post(tx, actor, transaction, now).await
 }
 
 async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> Result<(), StoreError> {

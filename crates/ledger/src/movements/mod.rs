@@ -12,10 +12,11 @@ pub use grants::{Grant, GrantKind, Granted, grant, open_account};
 pub use release::{Release, Released, release};
 pub use withdrawal::{Withdrawal, Withdrawn, withdraw};
 
-use domain::{Amount, TenantId};
-use store::{Backend, StoreError, Tx};
+use domain::{Amount, TenantId, clock::UnixMs};
+use store::{Backend, StoreError, Tx, audit::Actor};
+use uuid::Uuid;
 
-use crate::rules::Balance;
+use crate::{LedgerError, posting::Transaction, rules::Balance, sql_store::write_transactions};
 
 /// Locks a tenant's account. Answers its balance, and its version, which every movement counts up.
 async fn lock_account(tx: &Tx, tenant: TenantId) -> Result<(Balance, i64), StoreError> {
@@ -32,4 +33,22 @@ async fn lock_account(tx: &Tx, tenant: TenantId) -> Result<(Balance, i64), Store
         claimed: Amount::from_nanos(row.try_get("", "claimed")?),
     };
     Ok((balance, row.try_get("", "version")?))
+}
+
+/// Refuses what was posted before. The account is locked, so nobody posts it meanwhile.
+async fn refuse_repetition(tx: &Tx, transaction: Uuid) -> Result<(), LedgerError> {
+    let sql = "SELECT id FROM tx WHERE id = $1";
+    if tx.query(sql, vec![transaction.into()]).await?.is_empty() {
+        return Ok(());
+    }
+    Err(LedgerError::Duplicate)
+}
+
+/// Writes a movement's transaction. One that moves nothing yet has no entries; it is written all the same, because its
+/// id is what keeps the movement from being made twice.
+async fn post(tx: &Tx, actor: &Actor, transaction: Transaction, now: UnixMs) -> Result<(), LedgerError> {
+    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
+        Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
+        other => Ok(other?),
+    }
 }

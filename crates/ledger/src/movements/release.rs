@@ -2,17 +2,18 @@
 
 use domain::{Amount, LotId, TenantId};
 use store::{StoreError, Tx, audit::Actor};
+use uuid::Uuid;
 
 use super::{
     lock_account,
     lots::{LockedLot, lock_lot, move_balance, set_remaining},
+    post, refuse_repetition,
 };
 use crate::{
     LedgerError,
     chart::Account,
     claims::{Claim, Purpose},
     posting::{Posting, Transaction, transaction_id},
-    sql_store::write_transactions,
 };
 
 /// Suspended credit to give back.
@@ -26,6 +27,18 @@ pub struct Release {
     pub amount: Amount,
     /// What identifies the release: given twice, it is posted once.
     pub source: String,
+}
+
+impl Release {
+    /// Made of what identifies the release.
+    fn transaction_id(&self) -> Uuid {
+        transaction_id(&[
+            b"release",
+            self.tenant.as_uuid().as_bytes(),
+            self.lot.as_uuid().as_bytes(),
+            self.source.as_bytes(),
+        ])
+    }
 }
 
 /// What a release did.
@@ -54,6 +67,7 @@ pub async fn release(tx: &Tx, actor: &Actor, release: &Release) -> Result<Releas
         ));
     }
     let (balance, _) = lock_account(tx, release.tenant).await?;
+    refuse_repetition(tx, release.transaction_id()).await?;
     let lot = lock_lot(tx, release.tenant, release.lot).await?;
     let claim = lot.claimed_for(Purpose::Suspension);
     let waiting = claim.map_or(Amount::ZERO, |claim| claim.amount);
@@ -74,8 +88,9 @@ pub async fn release(tx: &Tx, actor: &Actor, release: &Release) -> Result<Releas
     if let Some(claim) = claim {
         lower_claim(tx, claim, unclaimed).await?;
     }
+    let now = tx.now().await?;
+    post(tx, actor, transaction(release, &lot, returned), now).await?;
     if !returned.is_zero() {
-        give_back(tx, actor, release, &lot, returned).await?;
         set_remaining(tx, release.lot, remaining).await?;
     }
     move_balance(tx, release.tenant, returned.nanos(), -unclaimed.nanos()).await?;
@@ -109,13 +124,7 @@ async fn lower_claim(tx: &Tx, claim: &Claim, by: Amount) -> Result<(), StoreErro
     Ok(())
 }
 
-async fn give_back(
-    tx: &Tx,
-    actor: &Actor,
-    release: &Release,
-    lot: &LockedLot,
-    returned: Amount,
-) -> Result<(), LedgerError> {
+fn transaction(release: &Release, lot: &LockedLot, returned: Amount) -> Transaction {
     let Release { tenant, lot: id, .. } = *release;
     let mut posting = Posting::default();
     posting.transfer(
@@ -123,21 +132,11 @@ async fn give_back(
         Account::Credit(lot.kind, tenant, id),
         returned,
     );
-    let transaction = Transaction {
-        id: transaction_id(&[
-            b"release",
-            tenant.as_uuid().as_bytes(),
-            id.as_uuid().as_bytes(),
-            release.source.as_bytes(),
-        ]),
+    Transaction {
+        id: release.transaction_id(),
         kind: "release",
         tenant: Some(tenant),
         reference: release.source.clone(),
         posting,
-    };
-    let now = tx.now().await?;
-    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
-        Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
-        other => Ok(other?),
     }
 }

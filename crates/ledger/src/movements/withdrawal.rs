@@ -2,18 +2,19 @@
 //! and is served by what those holds give back.
 
 use domain::{Amount, LotId, TenantId};
-use store::{StoreError, Tx, audit::Actor};
+use store::{Tx, audit::Actor};
+use uuid::Uuid;
 
 use super::{
     lock_account,
     lots::{LockedLot, lock_lot, move_balance, set_remaining},
+    post, refuse_repetition,
 };
 use crate::{
     LedgerError,
     chart::Account,
     claims::Purpose,
     posting::{Posting, Transaction, transaction_id},
-    sql_store::write_transactions,
 };
 
 /// Credit to take out of a lot.
@@ -29,6 +30,18 @@ pub struct Withdrawal {
     pub amount: Amount,
     /// What identifies the withdrawal: given twice, it is posted once. It is the reference of its postings.
     pub source: String,
+}
+
+impl Withdrawal {
+    /// Made of what identifies the withdrawal.
+    fn transaction_id(&self) -> Uuid {
+        transaction_id(&[
+            self.purpose.as_str().as_bytes(),
+            self.tenant.as_uuid().as_bytes(),
+            self.lot.as_uuid().as_bytes(),
+            self.source.as_bytes(),
+        ])
+    }
 }
 
 /// What a withdrawal did.
@@ -57,6 +70,7 @@ pub async fn withdraw(tx: &Tx, actor: &Actor, withdrawal: &Withdrawal) -> Result
         ));
     }
     let (balance, _) = lock_account(tx, withdrawal.tenant).await?;
+    refuse_repetition(tx, withdrawal.transaction_id()).await?;
     let lot = lock_lot(tx, withdrawal.tenant, withdrawal.lot).await?;
     if !withdrawal.purpose.allows(lot.kind) {
         return Err(LedgerError::NotRefundable);
@@ -90,12 +104,8 @@ pub(super) async fn take(
     claimed: Amount,
 ) -> Result<(), LedgerError> {
     let now = tx.now().await?;
-    let transaction = transaction(withdrawal, lot, taken);
-    if !transaction.posting.is_empty() {
-        match write_transactions(tx, actor.as_str(), &[transaction], now).await {
-            Err(StoreError::Conflict) => return Err(LedgerError::Duplicate),
-            other => other?,
-        }
+    post(tx, actor, transaction(withdrawal, lot, taken), now).await?;
+    if !taken.is_zero() {
         set_remaining(tx, withdrawal.lot, lot.remaining.less(taken)).await?;
     }
     if !claimed.is_zero() {
@@ -127,12 +137,7 @@ fn transaction(withdrawal: &Withdrawal, lot: &LockedLot, taken: Amount) -> Trans
     let credited = purpose.credited(lot.kind, tenant, id);
     posting.transfer(Account::Credit(lot.kind, tenant, id), credited, taken);
     Transaction {
-        id: transaction_id(&[
-            purpose.as_str().as_bytes(),
-            tenant.as_uuid().as_bytes(),
-            id.as_uuid().as_bytes(),
-            withdrawal.source.as_bytes(),
-        ]),
+        id: withdrawal.transaction_id(),
         kind: purpose.as_str(),
         tenant: Some(tenant),
         reference: withdrawal.source.clone(),

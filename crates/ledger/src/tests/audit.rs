@@ -16,6 +16,11 @@ on_every_database! {
     pages_are_read_to_the_end,
 }
 
+mod locks {
+    use super::*;
+    on_postgres! { by_the_clock_one_node_audits_at_a_time }
+}
+
 /// What is done, what takes it back, the invariant that it breaks, and a word that the report must contain.
 struct Tampering {
     done: String,
@@ -71,6 +76,20 @@ async fn every_tampering_is_found_and_named(world: &World) {
     drop(open);
     ledger.drain().await;
     credit_cases(world).await;
+}
+
+async fn by_the_clock_one_node_audits_at_a_time(world: &World) {
+    let other = world.database.begin().await.unwrap();
+    let lock: i64 = 0x0074_7275_6564;
+    other
+        .query("SELECT pg_advisory_xact_lock($1)", vec![lock.into()])
+        .await
+        .unwrap();
+    assert!(!run_scheduled(&world.database, MAX_REQUEST_TIME).await.unwrap());
+    // whoever runs the command by hand is not kept waiting
+    world.assert_clean().await;
+    other.rollback().await.unwrap();
+    assert!(run_scheduled(&world.database, MAX_REQUEST_TIME).await.unwrap());
 }
 
 async fn try_case(world: &World, case: &Tampering) {
@@ -266,6 +285,13 @@ fn cases(
             "UPDATE entry SET amount = amount - 1 WHERE account = 'revenue_usage'",
             "I1",
             "transaction",
+        ),
+        // only a movement that moves nothing yet may have no entries
+        tampering(
+            &format!("INSERT INTO tx (id, kind, reference, actor, at_ms) VALUES ({closed}, 'usage', '', '', 1)"),
+            &format!("DELETE FROM tx WHERE id = {closed}"),
+            "I1",
+            "no entries",
         ),
         tampering(
             "UPDATE lot SET remaining = remaining - 1",

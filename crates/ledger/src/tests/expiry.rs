@@ -13,6 +13,7 @@ on_every_database! {
     only_what_has_expired_goes,
     what_holds_cover_goes_when_they_end,
     several_nodes_take_each_lot_once,
+    a_broken_lot_keeps_no_other_from_expiring,
     what_is_released_later_expires_later,
 }
 
@@ -128,6 +129,23 @@ async fn several_nodes_take_each_lot_once(world: &World) {
         (world.balance(tenants[0]).await.0, world.balance(tenants[1]).await.0),
         (7, 0)
     );
+}
+
+async fn a_broken_lot_keeps_no_other_from_expiring(world: &World) {
+    let (tenant, nobody) = (world.tenant(0).await, TenantId::generate());
+    let lots = [
+        expiring(world, tenant, Payment, 10, "a").await,
+        expiring(world, tenant, Payment, 20, "b").await,
+    ];
+    pass(world, &lots).await;
+    // the first that is due has no account
+    let sql = "INSERT INTO lot (id, tenant_id, kind, granted, remaining, expires_at_ms, created_at_ms) \
+               VALUES ($1, $1, 'paid', 1, 1, 1, 1)";
+    world.change(sql, vec![nobody.as_uuid().into()]).await.unwrap();
+    let expired = movements::expire_lots(&world.database).await.unwrap();
+    assert_eq!((nanos(&expired), expired.skipped), ((2, 30, 0), 1));
+    let sql = "DELETE FROM lot WHERE id = $1";
+    world.change(sql, vec![nobody.as_uuid().into()]).await.unwrap();
 }
 
 async fn what_is_released_later_expires_later(world: &World) {

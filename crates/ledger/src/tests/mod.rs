@@ -50,6 +50,7 @@ mod nodes;
 mod outage;
 mod plans;
 mod recovery;
+mod spool_survey;
 mod withdrawals;
 mod world;
 mod writing;

@@ -22,6 +22,7 @@ on_every_database! {
     claims_are_served_oldest_first,
     each_purpose_posts_as_the_chart_says,
     a_claim_is_served_once_when_a_batch_is_sent_twice,
+    what_only_waits_is_asked_for_once,
     what_makes_no_sense_is_refused,
     a_suspension_is_released_to_its_lot,
     random_histories_keep_the_books,
@@ -184,6 +185,36 @@ async fn a_claim_is_served_once_when_a_batch_is_sent_twice(world: &World) {
     assert_eq!(world.balance(tenant).await, (0, 0, 0));
 }
 
+/// Nothing moves at first, and still the same source is not taken twice, not even when the claim is gone.
+async fn what_only_waits_is_asked_for_once(world: &World) {
+    let (ledger, tenant) = (world.ledger().await, world.tenant(0).await);
+    let lot = lot_of(world, tenant, Payment, 100).await;
+    let hold = ledger.hold(hold_request(tenant, 100)).await.unwrap();
+    let suspended = world.withdraw(tenant, lot, Suspension, 60, "s").await.unwrap();
+    assert_eq!([suspended.taken, suspended.claimed], amounts([0, 60]));
+    let released = give_back(world, tenant, lot, 20, "r").await.unwrap();
+    assert_eq!([released.unclaimed, released.returned], amounts([20, 0]));
+    for _ in 0..2 {
+        assert!(matches!(
+            world.withdraw(tenant, lot, Suspension, 60, "s").await,
+            Err(LedgerError::Duplicate)
+        ));
+        assert!(matches!(
+            give_back(world, tenant, lot, 20, "r").await,
+            Err(LedgerError::Duplicate)
+        ));
+    }
+    assert_eq!(world.claimed(tenant).await, 40);
+    hold.void(completed());
+    ledger.drain().await;
+    assert_eq!(world.balance(tenant).await, (60, 0, 0));
+    let again = world.withdraw(tenant, lot, Suspension, 60, "s").await;
+    assert!(matches!(again, Err(LedgerError::Duplicate)));
+    // the same source for another purpose is another withdrawal
+    world.withdraw(tenant, lot, Refund, 60, "s").await.unwrap();
+    assert_eq!(world.balance(tenant).await, (0, 0, 0));
+}
+
 async fn what_makes_no_sense_is_refused(world: &World) {
     let (ledger, tenant) = (world.ledger().await, world.tenant(0).await);
     let paid = lot_of(world, tenant, Payment, 100).await;
@@ -291,8 +322,7 @@ async fn a_suspension_is_released_to_its_lot(world: &World) {
 async fn random_histories_keep_the_books(world: &World) {
     let (mut batches, tenant) = (world.batches().await, world.tenant(0).await);
     let mut dice = Dice(0x5eed_0b00_c0de);
-    let mut lots = Vec::new();
-    let mut open = Vec::new();
+    let (mut lots, mut suspended, mut open) = (Vec::new(), Vec::new(), Vec::new());
     for turn in 0..160 {
         let amount = dice.up_to(400) + 1;
         match dice.up_to(10) {
@@ -315,16 +345,19 @@ async fn random_histories_keep_the_books(world: &World) {
                 };
                 batches.send(vec![end]).await;
             }
-            kind if !lots.is_empty() => {
+            9 if !suspended.is_empty() => {
+                let lot = suspended[dice.index(suspended.len())];
+                // more than is suspended makes no sense, and then nothing may have happened
+                let _ = give_back(world, tenant, lot, amount % 60 + 1, &turn.to_string()).await;
+            }
+            _ if !lots.is_empty() => {
                 let lot = lots[dice.index(lots.len())];
                 let source = turn.to_string();
                 let purpose: Purpose = [Refund, Expiry, Suspension][dice.index(3)];
-                // many make no sense, and then nothing may have happened
-                let _ = if kind == 9 {
-                    give_back(world, tenant, lot, amount, &source).await.map(|_| ())
-                } else {
-                    world.withdraw(tenant, lot, purpose, amount, &source).await.map(|_| ())
-                };
+                let done = world.withdraw(tenant, lot, purpose, amount, &source).await;
+                if done.is_ok() && purpose == Suspension {
+                    suspended.push(lot);
+                }
             }
             _ => {}
         }
