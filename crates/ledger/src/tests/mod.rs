@@ -41,6 +41,7 @@ macro_rules! on_postgres {
 mod audit;
 mod batches;
 mod budgets;
+mod contention;
 mod expiry;
 mod grants;
 mod lifetimes;

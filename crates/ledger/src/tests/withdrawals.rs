@@ -7,12 +7,13 @@ use super::world::*;
 use crate::{
     LedgerError, LedgerStore, Refusal,
     batch::{Item, Locking},
-    claims::Purpose::{self, Expiry, Refund, Suspension},
+    claims::Purpose::{Expiry, Refund, Suspension},
     movements::{
         self,
         GrantKind::{Goodwill, Payment, Promotion},
         Release, Released,
     },
+    reading,
 };
 
 on_every_database! {
@@ -322,22 +323,22 @@ async fn a_suspension_is_released_to_its_lot(world: &World) {
 async fn random_histories_keep_the_books(world: &World) {
     let (mut batches, tenant) = (world.batches().await, world.tenant(0).await);
     let mut dice = Dice(0x5eed_0b00_c0de);
-    let (mut lots, mut suspended, mut open) = (Vec::new(), Vec::new(), Vec::new());
-    for turn in 0..160 {
+    let (mut suspended, mut open) = (Vec::new(), Vec::new());
+    for turn in 0..240 {
         let amount = dice.up_to(400) + 1;
         match dice.up_to(10) {
-            0 | 1 => {
-                let kind = [Payment, Promotion][usize::try_from(dice.up_to(2)).unwrap()];
-                lots.push(lot_of(world, tenant, kind, amount).await);
+            0 => {
+                let kind = [Payment, Payment, Promotion][dice.index(3)];
+                lot_of(world, tenant, kind, amount).await;
             }
-            2..=5 => {
+            1..=3 => {
                 let hold = hold_request(tenant, amount);
                 let committed = batches.send(vec![Item::Hold(hold.clone())]).await;
                 if committed.outcomes == [crate::batch::ItemOutcome::Hold(crate::rules::HoldOutcome::Held)] {
                     open.push(hold);
                 }
             }
-            6 | 7 if !open.is_empty() => {
+            4 | 5 if !open.is_empty() => {
                 let hold = open.swap_remove(dice.index(open.len()));
                 let end = match dice.up_to(3) {
                     0 => void_item(&hold),
@@ -350,16 +351,22 @@ async fn random_histories_keep_the_books(world: &World) {
                 // more than is suspended makes no sense, and then nothing may have happened
                 let _ = give_back(world, tenant, lot, amount % 60 + 1, &turn.to_string()).await;
             }
-            _ if !lots.is_empty() => {
-                let lot = lots[dice.index(lots.len())];
+            _ => {
+                let mut lots = reading::operator_lots(world.database.readers(), tenant).await.unwrap();
+                lots.retain(|lot| !lot.remaining.is_zero());
+                if lots.is_empty() {
+                    continue;
+                }
+                let one = &lots[dice.index(lots.len())];
+                let (lot, left) = (one.id, one.remaining.nanos());
                 let source = turn.to_string();
-                let purpose: Purpose = [Refund, Expiry, Suspension][dice.index(3)];
+                let purpose = [Refund, Expiry, Suspension][dice.index(3)];
+                let amount = [left, left / 2 + 1][dice.index(2)];
                 let done = world.withdraw(tenant, lot, purpose, amount, &source).await;
                 if done.is_ok() && purpose == Suspension {
                     suspended.push(lot);
                 }
             }
-            _ => {}
         }
         if turn % 8 == 0 {
             world.assert_clean().await;
