@@ -34,6 +34,7 @@ mod spools;
 mod sql_store;
 #[cfg(test)]
 mod tests;
+mod urgency;
 mod waiting;
 mod writer;
 
@@ -47,4 +48,5 @@ pub use service::{Foundation, Ledger, LedgerSettings, RefusedCost, Reservation};
 pub use spool_survey::{SpoolSurvey, survey_spools};
 pub use spools::{NodeSpools, SpoolRecords, Spools};
 pub use sql_store::{BatchRider, SqlBatchStore};
+pub use urgency::Urgency;
 pub use writer::WriterEnd;
