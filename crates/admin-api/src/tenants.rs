@@ -91,8 +91,9 @@ async fn create_tenant(operator: FullOperator, body: Body<NewTenantInput>) -> An
     let NewTenantInput { name, tier } = body.0;
     let tx = operator.begin().await?;
     let tenant = operator_tenants::create(&tx, operator.actor(), NewTenant { name, tier }).await?;
-    ledger::movements::open_account(&tx, tenant.id).await?;
+    let opened = ledger::movements::open_account(&tx, tenant.id).await?;
     operator.commit_accounts(tx).await?;
+    operator.parts().archive.keep(opened);
     Ok(Created(tenant.into()))
 }
 

@@ -15,6 +15,7 @@ const LOCK_FILE: &str = "lock";
 const NODE_FILE: &str = "node";
 const DATABASE_FILE: &str = "truerelay.sqlite";
 const SPOOL_FOLDER: &str = "spool";
+const ARCHIVE_FOLDER: &str = "archive";
 const KEYS_FOLDER: &str = "keys";
 
 /// A data folder that exists.
@@ -106,6 +107,11 @@ impl DataFolder {
     /// Where ends of requests are kept while the database is away.
     pub fn spool_folder(&self) -> PathBuf {
         self.path.join(SPOOL_FOLDER)
+    }
+
+    /// Where what was committed is kept for a restore from backup.
+    pub fn archive_folder(&self) -> PathBuf {
+        self.path.join(ARCHIVE_FOLDER)
     }
 
     /// Whether the node has its identity, which is the last thing that a first start makes.

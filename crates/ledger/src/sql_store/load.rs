@@ -15,9 +15,9 @@ use crate::{
     rules::{Balance, Book, Budget, Lot},
 };
 
-const BALANCES: &str = "SELECT tenant_id, available, held, debt FROM acct \
+const BALANCES: &str = "SELECT tenant_id, available, held, debt, version FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, version FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 const BUDGETS: &str = "SELECT b.scope, b.period_start_ms, b.limit_amount, b.used, b.held FROM budget b \
@@ -81,6 +81,7 @@ async fn load_balances(
             held: amount(&row, "held")?,
             debt: amount(&row, "debt")?,
         };
+        book.versions.insert(tenant(&row)?, row.try_get("", "version")?);
         book.balances.insert(tenant(&row)?, balance);
     }
     Ok(())

@@ -33,10 +33,11 @@ const ENTRIES: &str = "INSERT INTO entry (tx_id, line, account, amount) \
      SELECT r.tx_id, r.line, r.account, r.amount FROM {rows}";
 const KNOWN_TRANSACTIONS: &str = "SELECT id FROM tx WHERE id IN (SELECT r.id FROM {rows})";
 
-const WRITER: &str = "system:ledger-writer";
+/// Who writes the transactions of batches.
+pub const WRITER: &str = "system:ledger-writer";
 
-/// Writes everything that the batch changed.
-pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<(), StoreError> {
+/// Writes everything that the batch changed. Answers the late costs that were not booked before.
+pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<Vec<Transaction>, StoreError> {
     save_balances(tx, book).await?;
     save_budgets(tx, book).await?;
     let lots = &book.changes.lots;
@@ -46,9 +47,11 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
     tx.execute_rows(LOTS, &rows).await?;
     save_holds(tx, name, book, now).await?;
     let mut transactions = batch_transactions(name, book);
-    transactions.extend(unknown_late_costs(tx, book).await?);
+    let late = unknown_late_costs(tx, book).await?;
+    transactions.extend(late.iter().cloned());
     write_transactions(tx, WRITER, &transactions, now).await?;
-    save_charges(tx, book, now).await
+    save_charges(tx, book, now).await?;
+    Ok(late)
 }
 
 async fn save_balances(tx: &Tx, book: &Book) -> Result<(), StoreError> {
