@@ -19,4 +19,5 @@ mod privacy;
 mod recordings;
 mod refusals;
 mod resources;
+mod restore;
 mod sdk;

@@ -26,12 +26,14 @@ enum Step {
     /// All forks of a tenant, before its first part.
     Forks(Uuid, Forks),
     Part(Box<Part>, Author),
+    /// The tenant has no more parts.
+    Leave(Uuid),
 }
 
 impl Step {
     fn tenant(&self) -> Uuid {
         match self {
-            Self::Forks(tenant, _) => *tenant,
+            Self::Forks(tenant, _) | Self::Leave(tenant) => *tenant,
             Self::Part(part, _) => part.tenant,
         }
     }
@@ -121,14 +123,12 @@ impl<'a> Tenants<'a> {
                     followed.begin(forks.clone(), position);
                     self.forks.insert(tenant, forks);
                 }
+                Step::Leave(_) => followed.jump(&mut position, &mut fold),
                 Step::Part(part, author) => {
                     let counts = followed.take(part, author, &mut position, &mut fold);
                     self.counts.known += counts.known;
                     self.counts.behind += counts.behind;
                 }
-            }
-            if let (Some(followed), Some(position)) = (&self.followed, &mut position) {
-                jump(followed, position, &mut fold);
             }
             positions.extend(position.map(|position| (tenant, position)));
         }
@@ -175,6 +175,17 @@ impl Followed {
         });
     }
 
+    /// Goes on where the history goes on after something was declared lost.
+    fn jump(&self, position: &mut Option<Position>, fold: &mut Fold) {
+        let Some(position) = position.as_mut().filter(|_| self.stopped.is_none()) else {
+            return;
+        };
+        while let Some(version) = self.forks.next(position.version) {
+            position.version = version;
+            fold.jump(self.tenant, *position);
+        }
+    }
+
     fn take(&mut self, part: Box<Part>, author: Author, position: &mut Option<Position>, fold: &mut Fold) -> Counts {
         let known = Counts {
             known: 1,
@@ -182,6 +193,10 @@ impl Followed {
         };
         if self.forks.is_lost(part.version) {
             return known;
+        }
+        // what stands beside the last version before a fork is still part of it
+        if position.is_some_and(|position| position.version < part.version) {
+            self.jump(position, fold);
         }
         if self.stopped.is_none() {
             match judge(position.as_ref(), &part) {
@@ -217,18 +232,6 @@ impl Followed {
     }
 }
 
-/// Goes on where the history goes on after something was declared lost.
-fn jump(followed: &Followed, position: &mut Position, fold: &mut Fold) {
-    while let Some(version) = followed
-        .forks
-        .next(position.version)
-        .filter(|_| followed.stopped.is_none())
-    {
-        position.version = version;
-        fold.jump(followed.tenant, *position);
-    }
-}
-
 fn add_behind(behind: &mut Behind, part: &Part) {
     let plus = |sum: Amount, nanos: i64| sum.checked_add(Amount::from_nanos(nanos)).unwrap_or(Amount::MAX);
     behind.parts += 1;
@@ -251,6 +254,12 @@ fn gather(sources: &mut Sources, sorted: &mut Sorted) -> std::io::Result<Vec<Ste
             Record::Fork(fork) => steps.push(Step::Forks(fork.tenant, all_forks(fork, sources, sorted)?)),
             Record::Part(part) => steps.push(Step::Part(part, sources.author(&entry))),
             _ => {}
+        }
+        let goes_on = sorted
+            .peek()
+            .is_some_and(|next| !next.is_of_boot && next.subject == entry.subject);
+        if !goes_on {
+            steps.push(Step::Leave(entry.subject));
         }
     }
     Ok(steps)

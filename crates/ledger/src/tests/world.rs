@@ -133,7 +133,7 @@ impl World {
             let (base, _) = server.rsplit_once('/').unwrap();
             // the copy has the schema already; a backup brings its own
             let script = format!(
-                "set -e; psql -q '{base}/{copied}' -c 'DROP SCHEMA public CASCADE' 2>/dev/null; \
+                "set -e; psql -q '{base}/{copied}' -c 'SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public'; \
                  pg_dump '{base}/{name}' | psql -q -v ON_ERROR_STOP=1 '{base}/{copied}' >/dev/null"
             );
             let status = tokio::process::Command::new("bash")
