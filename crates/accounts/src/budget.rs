@@ -1,4 +1,4 @@
-//! The spending limit of a key: how much, and when it starts again. Pure; the ledger enforces it.
+//! The spending limit of a key or a tenant: how much, and when it starts again. Pure; the ledger enforces it.
 
 use domain::{Amount, clock::UnixMs};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// 1970-01-01 was a Thursday, three days after a Monday.
 const DAYS_FROM_MONDAY_TO_EPOCH: i64 = 3;
 
-/// How much a key may spend within each period.
+/// How much a key, or a tenant with all its keys, may spend within each period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
@@ -29,6 +29,23 @@ pub enum BudgetPeriod {
     Month,
     /// Never.
     Total,
+}
+
+impl Budget {
+    /// From the two columns that hold it; `None` when they do not fit each other.
+    pub(crate) fn from_columns(limit: Option<i64>, period: Option<&str>) -> Option<Option<Self>> {
+        match (limit, period) {
+            (None, None) => Some(None),
+            (Some(limit), Some(name)) => {
+                let period = BudgetPeriod::ALL.into_iter().find(|period| period.as_str() == name)?;
+                Some(Some(Self {
+                    limit: Amount::from_nanos(limit),
+                    period,
+                }))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl BudgetPeriod {

@@ -55,6 +55,8 @@ pub struct Caller {
     pub expires_at: Option<UnixMs>,
     /// What the key may do.
     pub limits: KeyLimits,
+    /// What the tenant may spend with all its keys; `None` for whatever credit it has.
+    pub tenant_budget: Option<Budget>,
 }
 
 /// What a key may do.
@@ -142,6 +144,7 @@ mod tests {
                 allowed_models,
                 ..KeyLimits::default()
             },
+            tenant_budget: None,
         };
         KnownKey::new(Arc::new(caller), standing)
     }

@@ -7,7 +7,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use store::{Database, StoreError};
 
 use crate::{
-    AccountsError, Caller, KeyHash, KnownKey, VirtualKey,
+    AccountsError, Caller, KeyHash, KnownKey, Tenant, VirtualKey,
     entities::{tenant, virtual_key},
     lookup_cache::{Answer, LookupCache},
 };
@@ -76,6 +76,7 @@ async fn load(database: &Database, hash: KeyHash) -> Result<Option<KnownKey>, St
     let Some((key, tenant)) = found else { return Ok(None) };
     let key = VirtualKey::try_from(key)?;
     let tenant = tenant.ok_or_else(|| StoreError::damaged(format!("tenant of {}", key.id)))?;
+    let tenant = Tenant::try_from(tenant)?;
     let standing = key.standing(tenant.enabled);
     let caller = Caller {
         scope: TenantScope::authenticated(key.tenant),
@@ -85,6 +86,7 @@ async fn load(database: &Database, hash: KeyHash) -> Result<Option<KnownKey>, St
         key_last4: key.last4,
         tenant_name: tenant.name,
         tier: tenant.tier,
+        tenant_budget: tenant.budget,
         expires_at: key.expires_at,
     };
     Ok(Some(KnownKey::new(Arc::new(caller), standing)))

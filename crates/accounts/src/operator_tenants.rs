@@ -10,20 +10,21 @@ use store::{Tx, audit::Actor, changes::Topic};
 use crate::{
     AccountsError, NewTenant, Tenant, TenantUpdate,
     entities::tenant,
-    settings::{DEFAULT_TIER, valid_name, valid_tier},
+    settings::{DEFAULT_TIER, valid_budget, valid_name, valid_tier},
     trail::Write,
 };
 
 /// Creates a tenant, switched on.
 ///
 /// # Errors
-/// [`AccountsError::Invalid`] for a name or tier out of bounds; what the database says.
+/// [`AccountsError::Invalid`] for a name, tier or budget out of bounds; what the database says.
 pub async fn create(tx: &Tx, actor: &Actor, new: NewTenant) -> Result<Tenant, AccountsError> {
     let tenant = Tenant {
         id: TenantId::generate(),
         name: valid_name(&new.name)?,
         tier: valid_tier(new.tier.as_deref().unwrap_or(DEFAULT_TIER))?,
         enabled: true,
+        budget: valid_budget(new.budget)?,
         created_at: tx.now().await?,
     };
     let row = tenant::ActiveModel {
@@ -31,6 +32,8 @@ pub async fn create(tx: &Tx, actor: &Actor, new: NewTenant) -> Result<Tenant, Ac
         name: Set(tenant.name.clone()),
         tier: Set(tenant.tier.clone()),
         enabled: Set(true),
+        budget_limit: Set(tenant.budget.map(|budget| budget.limit.nanos())),
+        budget_period: Set(tenant.budget.map(|budget| budget.period.as_str().to_owned())),
         created_at_ms: Set(tenant.created_at.0),
     };
     tenant::Entity::insert(row)
@@ -46,7 +49,7 @@ pub async fn create(tx: &Tx, actor: &Actor, new: NewTenant) -> Result<Tenant, Ac
 /// [`AccountsError::NotFound`]; what the database says.
 pub async fn get(connection: &impl ConnectionTrait, id: TenantId) -> Result<Tenant, AccountsError> {
     let row = tenant::Entity::find_by_id(id.as_uuid()).one(connection).await?;
-    row.map(Tenant::from).ok_or(AccountsError::NotFound("tenant"))
+    Ok(row.ok_or(AccountsError::NotFound("tenant"))?.try_into()?)
 }
 
 /// A page of tenants, newest first, older than `before` when given.
@@ -62,7 +65,8 @@ pub async fn list(
     if let Some(before) = before {
         query = query.filter(tenant::Column::Id.lt(before.as_uuid()));
     }
-    Ok(query.all(connection).await?.into_iter().map(Tenant::from).collect())
+    let rows = query.all(connection).await?;
+    Ok(rows.into_iter().map(Tenant::try_from).collect::<Result<_, _>>()?)
 }
 
 /// Changes what the update names.
@@ -76,7 +80,7 @@ pub async fn update(tx: &Tx, actor: &Actor, id: TenantId, update: TenantUpdate) 
         .one(tx.connection())
         .await?
         .ok_or(AccountsError::NotFound("tenant"))?;
-    let before = Tenant::from(row.clone());
+    let before = Tenant::try_from(row.clone())?;
     let mut after = before.clone();
     if let Some(name) = update.name {
         after.name = valid_name(&name)?;
@@ -85,6 +89,9 @@ pub async fn update(tx: &Tx, actor: &Actor, id: TenantId, update: TenantUpdate) 
         after.tier = valid_tier(&tier)?;
     }
     after.enabled = update.enabled.unwrap_or(after.enabled);
+    if let Some(budget) = update.budget {
+        after.budget = valid_budget(budget)?;
+    }
     if after == before {
         return Ok(after);
     }
@@ -92,6 +99,8 @@ pub async fn update(tx: &Tx, actor: &Actor, id: TenantId, update: TenantUpdate) 
     row.name = Set(after.name.clone());
     row.tier = Set(after.tier.clone());
     row.enabled = Set(after.enabled);
+    row.budget_limit = Set(after.budget.map(|budget| budget.limit.nanos()));
+    row.budget_period = Set(after.budget.map(|budget| budget.period.as_str().to_owned()));
     row.update(tx.connection()).await?;
     leave_trail(tx, actor, "tenant.update", Some(&before), &after).await?;
     Ok(after)

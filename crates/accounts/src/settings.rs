@@ -1,7 +1,6 @@
 //! What may be set on tenants and keys, and the bounds within which. Pure: parsed here once, trusted afterwards.
 
 use domain::{Amount, clock::UnixMs};
-use serde::Deserialize;
 
 use crate::{AccountsError, Budget, KeyLimits};
 
@@ -15,19 +14,18 @@ const MAX_MODEL_NAME_LEN: usize = 200;
 const MAX_REQUESTS_PER_MINUTE: u32 = 1_000_000;
 
 /// A tenant to be created.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub struct NewTenant {
     /// A name for people, 1 to 120 characters.
     pub name: String,
     /// The tier, 1 to 64 of `a-z`, `0-9`, `-`, `_`; `default` when absent.
-    #[serde(default)]
     pub tier: Option<String>,
+    /// What all of its keys together may spend; whatever credit it has when absent.
+    pub budget: Option<Budget>,
 }
 
-/// A change of a tenant; what is absent stays as it is.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+/// A change of a tenant. The outer `None` leaves a setting as it is, the inner `None` removes it.
+#[derive(Debug, Clone, Default)]
 pub struct TenantUpdate {
     /// Another name.
     pub name: Option<String>,
@@ -35,6 +33,8 @@ pub struct TenantUpdate {
     pub tier: Option<String>,
     /// Switches the tenant, and with it all of its keys, on or off.
     pub enabled: Option<bool>,
+    /// Another budget.
+    pub budget: Option<Option<Budget>>,
 }
 
 /// What can be set on a virtual key.
@@ -95,11 +95,7 @@ impl KeySettings {
             let problem = format!("must be from 1 to {MAX_REQUESTS_PER_MINUTE}, or absent for no limit");
             return Err(AccountsError::invalid("requests_per_minute", problem));
         }
-        if self.limits.budget.is_some_and(|budget| budget.limit <= Amount::ZERO) {
-            let problem =
-                "the limit must be more than zero; disable the key to stop it, leave the budget out for no limit";
-            return Err(AccountsError::invalid("budget", problem));
-        }
+        self.limits.budget = valid_budget(self.limits.budget)?;
         Ok(self)
     }
 }
@@ -112,6 +108,16 @@ pub(crate) fn valid_name(name: &str) -> Result<String, AccountsError> {
         return Err(AccountsError::invalid("name", problem));
     }
     Ok(name.to_owned())
+}
+
+/// A budget that lets something through.
+pub(crate) fn valid_budget(budget: Option<Budget>) -> Result<Option<Budget>, AccountsError> {
+    if budget.is_some_and(|budget| budget.limit <= Amount::ZERO) {
+        let problem = "the limit must be more than zero; disable the key or the tenant to stop it, leave the budget \
+                       out for no limit";
+        return Err(AccountsError::invalid("budget", problem));
+    }
+    Ok(budget)
 }
 
 /// The name of a tier.

@@ -1,11 +1,11 @@
 //! The record of a virtual key, without its secret, and its way to and from the table.
 
-use domain::{Amount, KeyId, TenantId, clock::UnixMs};
+use domain::{KeyId, TenantId, clock::UnixMs};
 use sea_orm::ActiveValue::Set;
 use serde::Serialize;
 use store::StoreError;
 
-use crate::{Budget, BudgetPeriod, KeyLimits, KeySettings, caller::Standing, entities::virtual_key};
+use crate::{Budget, KeyLimits, KeySettings, caller::Standing, entities::virtual_key};
 
 /// A virtual key as it is shown after its creation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -75,7 +75,8 @@ impl TryFrom<virtual_key::Model> for VirtualKey {
             .requests_per_minute
             .map(|rate| u32::try_from(rate).map_err(|_| damaged("requests_per_minute")))
             .transpose()?;
-        let budget = read_budget(row.budget_limit, row.budget_period.as_deref()).ok_or_else(|| damaged("budget"))?;
+        let budget =
+            Budget::from_columns(row.budget_limit, row.budget_period.as_deref()).ok_or_else(|| damaged("budget"))?;
         Ok(Self {
             id,
             tenant: TenantId::from_uuid(row.tenant_id),
@@ -89,21 +90,6 @@ impl TryFrom<virtual_key::Model> for VirtualKey {
             budget,
             created_at: UnixMs(row.created_at_ms),
         })
-    }
-}
-
-/// `None` when the two columns do not fit each other.
-fn read_budget(limit: Option<i64>, period: Option<&str>) -> Option<Option<Budget>> {
-    match (limit, period) {
-        (None, None) => Some(None),
-        (Some(limit), Some(name)) => {
-            let period = BudgetPeriod::ALL.into_iter().find(|period| period.as_str() == name)?;
-            Some(Some(Budget {
-                limit: Amount::from_nanos(limit),
-                period,
-            }))
-        }
-        _ => None,
     }
 }
 

@@ -24,7 +24,7 @@ const SCHEME: &str = "operator_token";
     info(
         title = "Truerelay admin API",
         description = "What an operator may do: providers, pools, credentials, models, offers, prices, tenants, \
-            virtual keys and credit, and looking at requests, the ledger and the audit log.\n\n\
+            virtual keys, credit and nodes, and looking at requests, the ledger and the audit log.\n\n\
             Every call needs an operator token; a token with the role `read_only` may only look. Money is a decimal \
             string in USD in fields named `*_usd`; instants are RFC 3339 text in fields named `*_at`; ids are prefixed \
             strings. Unknown fields are refused. Lists answer `data` and `next_cursor`. Every change leaves an audit \
@@ -43,6 +43,7 @@ const SCHEME: &str = "operator_token";
         (name = "keys", description = "Virtual keys of tenants. A secret is shown once."),
         (name = "grants", description = "Credit that an operator gives."),
         (name = "ledger", description = "Balances, lots and transactions."),
+        (name = "nodes", description = "Relay processes that write to the ledger."),
         (name = "requests", description = "What happened to every request, and what it cost."),
         (name = "audit", description = "Who changed what."),
         (name = "operator tokens", description = "Access to this API."),

@@ -232,6 +232,7 @@ impl From<LedgerError> for AdminError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::InvalidAmount(problem) => Self::invalid("amount_usd", problem),
+            LedgerError::ExpiryPassed => Self::invalid("expires_at", error),
             LedgerError::Duplicate => Self::new(ErrorCode::Conflict, "this grant was posted before"),
             LedgerError::Store(error) => error.into(),
             LedgerError::Overloaded | LedgerError::Unavailable | LedgerError::Stopped => Self::unavailable(&error),

@@ -53,6 +53,8 @@ struct NewGrantInput {
     /// Why, for people and the audit log: at most 500 characters without line breaks.
     #[serde(default)]
     note: String,
+    /// When what is left of the credit expires: an instant in the future. Never when left out.
+    expires_at: Option<Instant>,
 }
 
 /// Credit that was given.
@@ -66,6 +68,9 @@ struct PostedGrant {
     kind: GrantKind,
     amount_usd: Usd,
     note: String,
+    /// When what is left of it expires; `null` for never.
+    #[schema(required)]
+    expires_at: Option<Instant>,
     /// How much of it paid off debt.
     paid_debt_usd: Usd,
     /// The lot that holds the rest; `null` when all of it paid off debt.
@@ -131,6 +136,7 @@ async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInp
         tenant,
         amount,
         kind: input.kind.into(),
+        expires_at: input.expires_at.map(|at| at.0),
         source: id.to_string(),
     };
     let granted = movements::grant(tx, actor, &grant).await?;
@@ -140,6 +146,7 @@ async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInp
         kind: input.kind,
         amount_usd: input.amount_usd,
         note: input.note,
+        expires_at: input.expires_at,
         paid_debt_usd: Usd(granted.paid_debt),
         lot: granted.lot,
         available_usd: Usd(granted.available),
@@ -150,7 +157,7 @@ async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInp
 
 /// What makes two requests the same grant: their meaning, not their spelling.
 fn fingerprint(tenant: TenantId, input: &NewGrantInput) -> Answer<String> {
-    let content = (tenant, input.kind, input.amount_usd, &input.note);
+    let content = (tenant, input.kind, input.amount_usd, &input.note, input.expires_at);
     let text = serde_json::to_vec(&content).map_err(|error| AdminError::internal(&error))?;
     Ok(hex::encode(Sha256::digest(text)))
 }

@@ -10,52 +10,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use crate::{
     access::{FullOperator, ReadOperator},
     answer::Created,
+    budgets::{Budget, BudgetInput, BudgetStates, Scope},
     error::Answer,
     input::{Body, Params, PathId},
     page::{Page, PageParams},
-    wire::{Instant, Usd, nullable, wire_enum},
+    wire::{Instant, nullable},
 };
-
-wire_enum! {
-    /// When the count of a budget starts again, in UTC.
-    BudgetPeriod = accounts::BudgetPeriod {
-        /// At midnight.
-        Day,
-        /// At midnight before Monday.
-        Week,
-        /// At midnight before the first of the month.
-        Month,
-        /// Never.
-        Total,
-    }
-}
-
-/// How much a key may spend within each period.
-#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Budget {
-    /// The most that is spent and held within one period; more than zero.
-    limit_usd: Usd,
-    period: BudgetPeriod,
-}
-
-impl From<accounts::Budget> for Budget {
-    fn from(budget: accounts::Budget) -> Self {
-        Self {
-            limit_usd: Usd(budget.limit),
-            period: budget.period.into(),
-        }
-    }
-}
-
-impl From<Budget> for accounts::Budget {
-    fn from(budget: Budget) -> Self {
-        Self {
-            limit: budget.limit_usd.0,
-            period: budget.period.into(),
-        }
-    }
-}
 
 /// A virtual key, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -85,8 +45,9 @@ struct Key {
     created_at: Instant,
 }
 
-impl From<VirtualKey> for Key {
-    fn from(key: VirtualKey) -> Self {
+impl Key {
+    fn shown(key: VirtualKey, states: &BudgetStates) -> Self {
+        let budget = states.show(scope_of(&key));
         Self {
             id: key.id,
             tenant: key.tenant,
@@ -97,10 +58,14 @@ impl From<VirtualKey> for Key {
             expires_at: key.expires_at.map(Instant),
             allowed_models: key.allowed_models,
             requests_per_minute: key.requests_per_minute,
-            budget: key.budget.map(Budget::from),
+            budget,
             created_at: Instant(key.created_at),
         }
     }
+}
+
+fn scope_of(key: &VirtualKey) -> Scope {
+    (key.id.as_uuid(), key.budget)
 }
 
 /// A new key with its secret.
@@ -126,7 +91,7 @@ struct NewKeyInput {
     /// 1 to 1,000,000; no limit when left out.
     requests_per_minute: Option<u32>,
     /// Whatever credit the tenant has when left out.
-    budget: Option<Budget>,
+    budget: Option<BudgetInput>,
 }
 
 /// What to change of a key; what is left out stays, `null` removes a setting.
@@ -146,8 +111,8 @@ struct KeyUpdateInput {
     #[schema(value_type = Option<u32>)]
     requests_per_minute: Option<Option<u32>>,
     #[serde(default, deserialize_with = "nullable")]
-    #[schema(value_type = Option<Budget>)]
-    budget: Option<Option<Budget>>,
+    #[schema(value_type = Option<BudgetInput>)]
+    budget: Option<Option<BudgetInput>>,
 }
 
 /// A tenant's keys, newest first.
@@ -166,7 +131,12 @@ async fn list_keys(
     let readers = operator.parts().database.readers();
     operator_tenants::get(readers, tenant.0).await?;
     let rows = operator_keys::list(readers, Some(tenant.0), bounds.cursor, bounds.rows_to_read().into()).await?;
-    Ok(Json(bounds.page(rows, |row| row.id.to_string(), Key::from)))
+    let states = BudgetStates::read(&operator.parts().database, rows.iter().map(scope_of)).await?;
+    Ok(Json(bounds.page(
+        rows,
+        |row| row.id.to_string(),
+        |row| Key::shown(row, &states),
+    )))
 }
 
 /// Creates a key for a tenant. Its secret is in this answer only.
@@ -195,9 +165,10 @@ async fn create_key(
     let tx = operator.begin().await?;
     let pepper = &operator.parts().keyring.pepper;
     let (key, plain) = operator_keys::create(&tx, operator.actor(), pepper, tenant.0, settings).await?;
+    let states = BudgetStates::read_in(&tx, [scope_of(&key)]).await?;
     operator.commit_accounts(tx).await?;
     Ok(Created(CreatedKey {
-        key: key.into(),
+        key: Key::shown(key, &states),
         secret: plain.expose().to_owned(),
     }))
 }
@@ -206,11 +177,10 @@ async fn create_key(
 #[utoipa::path(tag = "keys", params(("key_id" = String, Path)), responses((status = 200, body = Key)))]
 #[get("/keys/{key_id}")]
 async fn get_key(operator: ReadOperator, id: PathId<KeyId>) -> Answer<Json<Key>> {
-    Ok(Json(
-        operator_keys::get(operator.parts().database.readers(), id.0)
-            .await?
-            .into(),
-    ))
+    let database = &operator.parts().database;
+    let key = operator_keys::get(database.readers(), id.0).await?;
+    let states = BudgetStates::read(database, [scope_of(&key)]).await?;
+    Ok(Json(Key::shown(key, &states)))
 }
 
 /// Changes a key.
@@ -233,8 +203,9 @@ async fn update_key(operator: FullOperator, id: PathId<KeyId>, body: Body<KeyUpd
     };
     let tx = operator.begin().await?;
     let key = operator_keys::update(&tx, operator.actor(), id.0, update).await?;
+    let states = BudgetStates::read_in(&tx, [scope_of(&key)]).await?;
     operator.commit_accounts(tx).await?;
-    Ok(Json(key.into()))
+    Ok(Json(Key::shown(key, &states)))
 }
 
 /// Takes a key back for good. Doing it again changes nothing.
@@ -243,8 +214,9 @@ async fn update_key(operator: FullOperator, id: PathId<KeyId>, body: Body<KeyUpd
 async fn revoke_key(operator: FullOperator, id: PathId<KeyId>) -> Answer<Json<Key>> {
     let tx = operator.begin().await?;
     let key = operator_keys::revoke(&tx, operator.actor(), id.0).await?;
+    let states = BudgetStates::read_in(&tx, [scope_of(&key)]).await?;
     operator.commit_accounts(tx).await?;
-    Ok(Json(key.into()))
+    Ok(Json(Key::shown(key, &states)))
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {

@@ -53,6 +53,9 @@ struct Lot {
     granted_usd: Usd,
     /// What is left; requests under way may have reserved some of it.
     remaining_usd: Usd,
+    /// When what is left expires; `null` for never. Of one kind, credit that expires first is spent first.
+    #[schema(required)]
+    expires_at: Option<Instant>,
     created_at: Instant,
 }
 
@@ -63,6 +66,7 @@ impl From<LotView> for Lot {
             kind: view.kind.into(),
             granted_usd: Usd(view.granted),
             remaining_usd: Usd(view.remaining),
+            expires_at: view.expires_at.map(Instant),
             created_at: Instant(view.created_at),
         }
     }

@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod audit_log;
+mod budgets;
 mod credentials;
 mod document;
 mod error;
@@ -15,6 +16,7 @@ mod input;
 mod keys;
 mod ledger_view;
 mod models;
+mod nodes;
 mod offers;
 mod operator_tokens;
 mod page;
@@ -84,6 +86,7 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(keys::routes)
         .configure(grants::routes)
         .configure(ledger_view::routes)
+        .configure(nodes::routes)
         .configure(requests::routes)
         .configure(audit_log::routes)
         .configure(operator_tokens::routes)

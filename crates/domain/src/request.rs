@@ -64,7 +64,8 @@ pub enum Reason {
     InsufficientCredit,
     /// The key's budget did not cover the hold: nothing was sent, free.
     BudgetExceeded,
-    /// This node stopped before the request ended: free, the cost is the operator's.
+    /// The node stopped before the request ended: charged for what it had noted of the answer by then, free if that was
+    /// nothing. What the provider bills beyond is the operator's.
     RelayCrashed,
     /// The hold was older than any request may be: free.
     HoldExpired,
@@ -124,7 +125,9 @@ impl Reason {
             Self::BudgetExceeded => {
                 "The key's budget did not cover the request; nothing was sent and nothing is charged."
             }
-            Self::RelayCrashed => "The relay stopped before the answer ended; nothing is charged.",
+            Self::RelayCrashed => {
+                "The relay stopped before the answer ended; the charge is the input and the output that were on record by then, or nothing if no output was."
+            }
             Self::HoldExpired => "The request outlived the longest time a request may take; nothing is charged.",
             Self::LedgerUnavailable => {
                 "The credit could not be reserved because the ledger's database was away; nothing was handed out and nothing is charged."

@@ -44,4 +44,7 @@ pub enum LedgerError {
     /// The archive cannot be read or written: see to its folder.
     #[error("the ledger's archive cannot be used: {0}")]
     Archive(#[source] std::io::Error),
+    /// Credit was to expire at an instant that has passed, by the database's clock.
+    #[error("the instant has passed: name one in the future, or none for credit that does not expire")]
+    ExpiryPassed,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-/// A budget's row: one scope (a virtual key) in one period.
+/// A budget's row: one scope (a virtual key or a tenant) in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BudgetKey {
     /// Whose budget.
@@ -40,7 +40,7 @@ pub struct HoldRequest {
     /// The quote: an upper bound of the charge.
     pub amount: Amount,
     /// Budgets that must have room too, all or none.
-    pub budgets: SmallVec<[BudgetClaim; 1]>,
+    pub budgets: SmallVec<[BudgetClaim; 2]>,
     /// The price-book version that the request is charged by.
     pub price_version: i64,
     /// The provider that will most likely answer.
@@ -61,7 +61,7 @@ pub struct OpenHold {
     /// What is reserved.
     pub amount: Amount,
     /// The budget rows in which it is reserved too.
-    pub budgets: SmallVec<[BudgetKey; 1]>,
+    pub budgets: SmallVec<[BudgetKey; 2]>,
     /// The price-book version.
     pub price_version: i64,
     /// The provider that was most likely used.
@@ -174,6 +174,8 @@ pub enum Refusal {
     },
     /// A budget has less room than the hold.
     BudgetExceeded {
+        /// Whose budget: of several that refuse, the one with the least room.
+        scope: Uuid,
         /// What is left in it.
         left: Amount,
     },

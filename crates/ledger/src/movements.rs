@@ -56,6 +56,8 @@ pub struct Grant {
     pub amount: Amount,
     /// Why.
     pub kind: GrantKind,
+    /// When what is left of it expires, by the database's clock; `None` for never.
+    pub expires_at: Option<UnixMs>,
     /// What identifies the grant: given twice, it is posted once.
     pub source: String,
 }
@@ -89,8 +91,9 @@ pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<Movement, StoreEr
 /// Gives credit. Incoming paid credit pays debt first; the rest becomes a lot.
 ///
 /// # Errors
-/// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::Duplicate`] when the source was granted
-/// before, [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, and what the database says.
+/// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::ExpiryPassed`], [`LedgerError::Duplicate`] when
+/// the source was granted before, [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, and
+/// what the database says.
 pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, LedgerError> {
     if grant.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount("the amount of a grant must be more than 0"));
@@ -98,6 +101,9 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     gate::refuse_while_closed(tx).await?;
     let (balance, version) = lock_balance(tx, grant.tenant).await?;
     let now = tx.now().await?;
+    if grant.expires_at.is_some_and(|expiry| expiry <= now) {
+        return Err(LedgerError::ExpiryPassed);
+    }
     let paid_debt = match grant.kind {
         GrantKind::Payment => balance.debt.min(grant.amount),
         GrantKind::Promotion | GrantKind::Goodwill => Amount::ZERO,
@@ -171,7 +177,7 @@ fn lot_row(grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> LotRow {
         kind: grant.kind.lot_kind().as_str().to_owned(),
         granted: credit.nanos(),
         remaining: credit.nanos(),
-        expires_at_ms: None,
+        expires_at_ms: grant.expires_at.map(|at| at.0),
         created_at_ms: now.0,
     }
 }
@@ -211,12 +217,13 @@ fn posting(grant: &Grant, lot: Option<LotId>, credit: Amount, paid_debt: Amount)
 async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> Result<(), StoreError> {
     tx.execute(
         "INSERT INTO lot (id, tenant_id, kind, granted, remaining, expires_at_ms, created_at_ms) \
-         VALUES ($1, $2, $3, $4, $4, NULL, $5)",
+         VALUES ($1, $2, $3, $4, $4, $5, $6)",
         vec![
             lot.as_uuid().into(),
             grant.tenant.as_uuid().into(),
             grant.kind.lot_kind().as_str().into(),
             credit.nanos().into(),
+            grant.expires_at.map(|at| at.0).into(),
             now.0.into(),
         ],
     )

@@ -73,7 +73,9 @@ impl Outage {
         for waiting in waiting.iter_mut() {
             self.keep(&waiting.item, &mut waiting.tag)?;
         }
-        self.spool.sync()?;
+        if let Err(error) = self.spool.sync() {
+            return unless_full(error);
+        }
         for waiting in waiting.iter_mut().filter(|waiting| waiting.tag.is_spooled) {
             waiting.tag.place = None;
         }
@@ -94,7 +96,8 @@ impl Outage {
     pub fn clear_if_done(&mut self) -> Result<(), SpoolError> {
         if self.open == 0 && !self.spool.is_empty() {
             tracing::info!("the ledger's database is back, and everything that was kept on disk is in it");
-            self.spool.clear()?;
+            // what could not be overwritten would be applied once more at the next boot, which changes nothing
+            return self.spool.clear().or_else(unless_full);
         }
         Ok(())
     }
@@ -110,7 +113,7 @@ impl Outage {
         for with_record in [true, false] {
             let Some(bytes) = encode(item, with_record) else { break };
             result = self.spool.append(&bytes);
-            if !matches!(result, Err(SpoolError::Full)) {
+            if !matches!(result, Err(SpoolError::Full | SpoolError::TooLong(_))) {
                 break;
             }
         }
@@ -120,14 +123,19 @@ impl Outage {
                 self.open += 1;
                 Ok(())
             }
-            Err(SpoolError::Full) => {
-                metrics::counter!("truerelay_ledger_spool_full_total").increment(1);
-                tracing::error!(request = %item.request(), "no room on disk: an item is kept in memory only");
-                Ok(())
-            }
-            Err(error) => Err(error),
+            Err(error) => unless_full(error),
         }
     }
+}
+
+/// A disk without room is told, and survived; any other failure ends the process.
+fn unless_full(error: SpoolError) -> Result<(), SpoolError> {
+    if matches!(error, SpoolError::Failed(_)) {
+        return Err(error);
+    }
+    metrics::counter!("truerelay_ledger_spool_full_total").increment(1);
+    tracing::error!(%error, "what should be kept on disk is kept in memory only");
+    Ok(())
 }
 
 /// Tells the caller that its hold will not be placed.

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use crate::{
     error::LedgerError,
     queue::Queue,
-    spool::{Contents, Spools},
+    spool::Found,
     spooled::decode,
+    spools::{SpoolRecords, Spools},
 };
 
 /// How many items are under way at a time: enough for full batches.
@@ -19,8 +20,8 @@ const UNDER_WAY: usize = 2_000;
 /// Writes the spools of all earlier boots, oldest first, and removes each when all of it is durable.
 pub async fn write_earlier_spools(spools: &dyn Spools, queue: &Queue, boot: Uuid) -> Result<(), LedgerError> {
     for earlier in spools.earlier(boot).map_err(LedgerError::Spool)? {
-        let contents = spools.read(earlier).map_err(LedgerError::Spool)?;
-        let written = write_all(contents, queue, earlier).await?;
+        let records = spools.read(earlier).map_err(LedgerError::Spool)?;
+        let written = write_all(records, queue, earlier).await?;
         if written > 0 {
             tracing::warn!(boot = %earlier, written, "ends that had been kept on disk are in the database now");
         }
@@ -29,17 +30,19 @@ pub async fn write_earlier_spools(spools: &dyn Spools, queue: &Queue, boot: Uuid
     Ok(())
 }
 
-async fn write_all(contents: Contents, queue: &Queue, boot: Uuid) -> Result<usize, LedgerError> {
-    for damage in &contents.damaged {
-        metrics::counter!("truerelay_ledger_spool_damages_total").increment(1);
-        tracing::error!(%boot, ?damage, "the spool is damaged: what was there is left to recovery");
-    }
+async fn write_all(records: SpoolRecords, queue: &Queue, boot: Uuid) -> Result<usize, LedgerError> {
     let mut written = 0;
     let mut under_way: Vec<oneshot::Receiver<Result<(), LedgerError>>> = Vec::new();
-    for payload in contents.payloads {
-        match decode(&payload) {
-            Some(item) => under_way.push(queue.push_recovered(item).await?),
-            None => tracing::error!(%boot, "an item of the spool cannot be read"),
+    for found in records {
+        match found.map_err(LedgerError::Spool)? {
+            Found::Record(bytes) => match decode(&bytes) {
+                Some(item) => under_way.push(queue.push_recovered(item).await?),
+                None => tracing::error!(%boot, "an item of the spool cannot be read: its request is left to recovery"),
+            },
+            Found::Damage(damage) => {
+                metrics::counter!("truerelay_ledger_spool_damages_total").increment(1);
+                tracing::error!(%boot, %damage, "the spool is damaged: what was there is left to recovery");
+            }
         }
         if under_way.len() >= UNDER_WAY {
             written += all_durable(&mut under_way).await?;

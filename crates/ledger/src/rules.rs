@@ -11,7 +11,10 @@ use uuid::Uuid;
 use crate::{
     charge_rows::{closed_row, open_hold, orphan_row, refused_row, withdrawn_row},
     chart::{Account, Loss, LotKind},
-    items::{BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, Progress, ProviderCost, Refusal},
+    items::{
+        BudgetClaim, BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, Progress, ProviderCost,
+        Refusal,
+    },
     posting::{Posting, Transaction, transaction_id},
 };
 
@@ -204,11 +207,18 @@ impl Book {
                 available: balance.available,
             });
         }
-        request.budgets.iter().find_map(|claim| {
-            let budget = self.budgets.get(&claim.key).copied().unwrap_or_default();
-            let left = claim.limit.less(budget.used).less(budget.held);
-            (left < request.amount).then_some(Refusal::BudgetExceeded { left })
-        })
+        let (scope, left) = request
+            .budgets
+            .iter()
+            .map(|claim| (claim.key.scope, self.left_in(claim)))
+            .min_by_key(|(_, left)| *left)?;
+        (left < request.amount).then_some(Refusal::BudgetExceeded { scope, left })
+    }
+
+    /// What a budget leaves for a new hold; nothing where the limit was lowered below what is taken.
+    fn left_in(&self, claim: &BudgetClaim) -> Amount {
+        let budget = self.budgets.get(&claim.key).copied().unwrap_or_default();
+        claim.limit.less(budget.used).less(budget.held)
     }
 
     /// Notes how far an open request has come. The progress of a request that has ended, or never had a hold, says

@@ -16,7 +16,7 @@ use crate::{
     outage::Outage,
     queue::Queue,
     recovery, replay,
-    spool::Spools,
+    spools::Spools,
     writer::{Writer, WriterEnd, WriterParts},
 };
 

@@ -5,29 +5,14 @@ use domain::usage::{TokenClass, Usage, UsageSource};
 use crate::{
     observed::{Observed, UsageReport},
     request::ChatRequest,
+    tokens::count_tokens,
     usage::NormalisedUsage,
 };
 
-/// The tokenizer is given pieces of this size: its regular expression backtracks without bound, and gives up by
-/// panicking, on long runs of blanks. A cut costs at most a token or two per piece, upward.
-const PIECE_BYTES: usize = 4_096;
 /// Bytes for each token of text that was too long to keep: English runs at four, code and other scripts at less.
-const BYTES_PER_TOKEN: u64 = 3;
+pub(crate) const BYTES_PER_TOKEN: u64 = 3;
 /// Tokens that a chat template wraps around each message, and around the answer (OpenAI's own counting recipe).
 const TOKENS_PER_MESSAGE: u64 = 3;
-
-/// Tokens of a text by OpenAI's `o200k_base`. Other vendors' tokenizers differ by up to about a third on English.
-pub fn count_tokens(text: &str) -> u64 {
-    let tokenizer = tiktoken_rs::o200k_base_singleton();
-    let mut rest = text;
-    let mut tokens = 0_u64;
-    while !rest.is_empty() {
-        let (piece, later) = rest.split_at(rest.floor_char_boundary(PIECE_BYTES));
-        tokens = tokens.saturating_add(u64::try_from(tokenizer.encode_ordinary(piece).len()).unwrap_or(u64::MAX));
-        rest = later;
-    }
-    tokens
-}
 
 /// Input tokens of a request as far as its text goes. Images and documents are not in it: without the provider's report
 /// nobody knows their size, and the doubt is the customer's.
@@ -63,6 +48,16 @@ pub struct Accounted {
 /// The provider's report where it is whole; else our own count, with the input side of a partial report kept. Reports
 /// beyond belief were given up when the answer was read (`UsageLimits`).
 pub fn usage_or_estimate(request: &ChatRequest, observed: &Observed) -> Accounted {
+    account(request, observed, || estimate_output_tokens(observed))
+}
+
+/// As `usage_or_estimate` of an answer in mid-stream, whose output was metered
+/// ([`StreamObserver::metered_output`](crate::StreamObserver::metered_output)).
+pub fn usage_so_far(request: &ChatRequest, observed: &Observed, metered_output: u64) -> Accounted {
+    account(request, observed, || metered_output)
+}
+
+fn account(request: &ChatRequest, observed: &Observed, output_tokens: impl FnOnce() -> u64) -> Accounted {
     let (known_input, mut flags) = match &observed.usage {
         UsageReport::Reported(normalised) => {
             return Accounted {
@@ -79,7 +74,7 @@ pub fn usage_or_estimate(request: &ChatRequest, observed: &Observed) -> Accounte
     let input = || Usage::default().with_tokens(TokenClass::Input, estimate_input_tokens(request));
     let usage = known_input
         .unwrap_or_else(input)
-        .with_tokens(TokenClass::Output, estimate_output_tokens(observed));
+        .with_tokens(TokenClass::Output, output_tokens());
     Accounted {
         usage,
         source: UsageSource::Estimate,

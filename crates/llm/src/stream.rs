@@ -10,7 +10,8 @@ use crate::{
         anthropic_messages::{self, AnthropicEvents},
         openai_chat::{self, OpenaiEvents},
     },
-    observed::{Observed, OutputText, UsageLimits, UsageReport},
+    meter::OutputMeter,
+    observed::{Observed, UsageLimits, UsageReport},
     sse::{Event, EventScanner},
     usage::UsageProfile,
 };
@@ -91,6 +92,9 @@ pub struct StreamObserver {
     events: Events,
     observed: Observed,
     retained: Vec<u8>,
+    meter: OutputMeter,
+    /// Bytes of events since the output was last metered.
+    unmetered_bytes: usize,
     /// The event that reported an error, and what followed it.
     after_error: Vec<u8>,
     /// The last event went there, and so does a line feed that still belongs to it.
@@ -121,6 +125,8 @@ impl StreamObserver {
             events,
             observed: Observed::default(),
             retained: Vec::new(),
+            meter: OutputMeter::default(),
+            unmetered_bytes: 0,
             after_error: Vec::new(),
             kept_last: false,
             max_event_bytes: options.max_event_bytes,
@@ -204,10 +210,21 @@ impl StreamObserver {
         &self.observed
     }
 
-    /// The output text so far, for an estimate in mid-stream.
-    pub fn output_so_far(&mut self) -> &OutputText {
+    /// Output tokens so far by our own count, never above the estimate of the same output or what the provider counts,
+    /// and what has been seen of the answer. It decodes and counts what has come since the last call: some ten
+    /// microseconds for a second of an ordinary answer.
+    pub fn metered_output(&mut self) -> (u64, &Observed) {
         self.decode_retained();
-        &self.observed.output
+        self.observed.doubt(&self.limits);
+        self.unmetered_bytes = 0;
+        let metered = self.meter.read(&self.observed.output);
+        // as in an estimate: what has begun is at least one token
+        (metered.max(u64::from(self.observed.output_began)), &self.observed)
+    }
+
+    /// Bytes of events that came after the last metering: a hint that it is time for another.
+    pub const fn unmetered_bytes(&self) -> usize {
+        self.unmetered_bytes
     }
 
     /// What was seen of the whole stream. The output text is decoded only where there is no report to be believed.
@@ -256,6 +273,7 @@ impl StreamObserver {
         }
         self.retained.extend_from_slice(data);
         self.retained.push(SEPARATOR);
+        self.unmetered_bytes = self.unmetered_bytes.saturating_add(data.len());
     }
 
     fn decode_retained(&mut self) {
@@ -268,7 +286,11 @@ impl StreamObserver {
             .split(|byte| *byte == SEPARATOR)
             .filter(|data| !data.is_empty())
         {
+            let before = self.observed.output.bytes();
             decode(data, &mut self.observed.output);
+            if self.observed.output.bytes() > before {
+                self.meter.note_event();
+            }
         }
         self.retained.clear();
     }

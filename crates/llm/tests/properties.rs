@@ -190,7 +190,7 @@ proptest! {
             context_window_tokens: 1_000_000, image_tokens: None, search_option_priced: false, tokenizer_margin_percent: 125,
         };
         let user = user.repeat(repeat);
-        let count = llm::estimate::count_tokens(&user) + llm::estimate::count_tokens(&system);
+        let count = llm::tokens::count_tokens(&user) + llm::tokens::count_tokens(&system);
         let blocks = json!([{"type": "text", "text": user}]);
         let openai = json!({"model": "m", "messages": [{"role": "system", "content": system}, {"role": "user", "content": user}]});
         let anthropic = json!({"model": "m", "system": system, "messages": [{"role": "user", "content": blocks}]});
@@ -217,7 +217,7 @@ fn an_event_without_end_is_refused_and_what_came_before_is_forwarded() {
 fn long_blank_and_unbroken_text_is_counted_without_trouble() {
     for unit in [" ", "\n", "a", "é", "!"] {
         let text = unit.repeat(200_000);
-        let tokens = llm::estimate::count_tokens(&text);
+        let tokens = llm::tokens::count_tokens(&text);
         assert!(
             tokens > 0 && tokens <= u64::try_from(text.len()).expect("small"),
             "{unit:?}: {tokens}"

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use accounts::{Caller, period_start};
+use accounts::Caller;
 use catalog::{ModelEntry, OfferEntry, Snapshot};
 use domain::{
     Amount, RequestId,
@@ -17,17 +17,19 @@ use domain::{
     request::Dialect,
     usage::Units,
 };
-use ledger::{BudgetClaim, BudgetKey, HoldRequest, Ledger, LedgerError, Refusal};
+use ledger::{HoldRequest, LedgerError, Refusal};
 use llm::{BoundRules, ChatRequest, InputBound, ProviderProfile, RequestError, UsageLimits, UsageProfile};
 use smallvec::SmallVec;
 
 use crate::{
+    budgets::{self, BudgetScope, Claims},
     error::{RelayError, Shortfall},
+    parts::RelayParts,
     routing::{self, Weighted},
     settings::RelaySettings,
 };
 
-/// A balance of so many holds is taken for rich: the coarse bound of the input is good enough.
+/// A balance, or what is left in a budget, of so many holds is taken for rich: the coarse bound of the input is good enough.
 const RICH: i64 = 20;
 /// Bodies up to this size are counted on the event loop: about a millisecond.
 const MAX_INLINE_COUNT_BYTES: usize = 8 * 1024;
@@ -67,6 +69,10 @@ pub struct Plan {
     pub quote: Quote,
     /// The price-book version.
     pub price_version: i64,
+    /// The budgets that the hold must fit in.
+    budgets: Claims,
+    /// What balance and budgets left when the output limit was chosen; `None` when there was plenty.
+    room: Option<Amount>,
 }
 
 /// The offers that sell the model in the client's dialect, with their prices, in the order in which they are tried.
@@ -123,13 +129,15 @@ fn candidate(
 /// # Errors
 /// What is wrong with the request, or that it cannot be priced.
 pub async fn plan(
-    ledger: &Ledger,
-    settings: &RelaySettings,
+    parts: &RelayParts,
     caller: &Caller,
     model: &ModelEntry,
     request: &Arc<ChatRequest>,
     candidates: SmallVec<[Candidate; 4]>,
+    admitted_at: UnixMs,
 ) -> Result<Plan, RelayError> {
+    let settings = &parts.settings;
+    let claims = budgets::claims(caller, admitted_at);
     let tiers = ServiceTiers::asked(request.service_tier());
     let wanted = request.output_limit().unwrap_or_else(|| {
         model
@@ -144,26 +152,55 @@ pub async fn plan(
         wanted,
     );
     let mut amount = quoted(&candidates, &bound, tiers, model)?;
-    let rich = |available: Amount| available.nanos() / RICH >= amount.amount().nanos();
-    if ledger.available_hint(caller.scope.tenant()).is_some_and(rich) {
-        return Ok(decided(candidates, request, bound, amount));
-    }
-    let available = ledger
-        .read_available(caller.scope.tenant())
-        .await
-        .map_err(|error| unavailable(&error))?;
-    if !rich(available) {
+    let worst = amount.amount();
+    let room = room(parts, caller, &claims, |left| left.nanos() / RICH >= worst.nanos()).await?;
+    if let Some(room) = room {
         let text_tokens = count_text(request).await?;
         let tighter = largest_bound(&candidates, model, |rules| {
             request.tighter_input_bound(rules, text_tokens)
         })?;
         bound = usage_bound(request, tighter, wanted);
         if request.output_limit().is_none() {
-            bound.output_tokens = clamp(&candidates, &bound, available, tiers, settings);
+            bound.output_tokens = clamp(&candidates, &bound, room, tiers, settings);
         }
         amount = quoted(&candidates, &bound, tiers, model)?;
     }
-    Ok(decided(candidates, request, bound, amount))
+    Ok(Plan {
+        price_version: newest_version(&candidates),
+        candidates,
+        bound,
+        limit_is_ours: request.output_limit().is_none(),
+        quote: amount,
+        budgets: claims,
+        room,
+    })
+}
+
+/// What balance and budgets leave, the least of them; `None` when each of them is rich. What this node remembers is
+/// good enough to find them rich; to find them near, the database is asked.
+async fn room(
+    parts: &RelayParts,
+    caller: &Caller,
+    claims: &Claims,
+    rich: impl Fn(Amount) -> bool,
+) -> Result<Option<Amount>, RelayError> {
+    let tenant = caller.scope.tenant();
+    let available = match parts.ledger.available_hint(tenant).filter(|hint| rich(*hint)) {
+        Some(hint) => hint,
+        None => {
+            let read = parts.ledger.read_available(tenant).await;
+            read.map_err(|error| unavailable(&error))?
+        }
+    };
+    let left = match parts.budgets.hint(claims).filter(|hint| rich(*hint)) {
+        Some(hint) => hint,
+        None => {
+            let read = parts.budgets.read(&parts.database, claims).await;
+            read.map_err(|error| unavailable(&error))?
+        }
+    };
+    let room = available.min(left);
+    Ok((!rich(room)).then_some(room))
 }
 
 /// Counts the text of a request; a long one away from the event loop, which serves others meanwhile.
@@ -178,23 +215,13 @@ async fn count_text(request: &Arc<ChatRequest>) -> Result<u64, RelayError> {
 }
 
 fn unavailable(error: &store::StoreError) -> RelayError {
-    tracing::error!(%error, "a balance could not be read");
+    tracing::error!(%error, "a balance or a budget could not be read");
     RelayError::Unavailable
 }
 
-fn decided(candidates: SmallVec<[Candidate; 4]>, request: &ChatRequest, bound: UsageBound, quote: Quote) -> Plan {
-    let price_version = candidates
-        .iter()
-        .flat_map(|candidate| candidate.prices.iter().map(|price| price.version))
-        .max()
-        .unwrap_or(0);
-    Plan {
-        candidates,
-        bound,
-        limit_is_ours: request.output_limit().is_none(),
-        quote,
-        price_version,
-    }
+fn newest_version(candidates: &[Candidate]) -> i64 {
+    let versions = candidates.iter().flat_map(|candidate| candidate.prices.iter());
+    versions.map(|price| price.version).max().unwrap_or(0)
 }
 
 /// What is affordable, not above what was wanted, and not below the smallest useful answer: the ledger refuses that.
@@ -292,26 +319,20 @@ impl Plan {
         }
     }
 
+    /// Whether balance or budgets were near when the request was planned: then it is sent when its hold is durable, not
+    /// before.
+    pub const fn is_tight(&self) -> bool {
+        self.room.is_some()
+    }
+
     /// The hold to ask for.
-    pub fn hold_request(&self, request: RequestId, caller: &Caller, now: UnixMs) -> HoldRequest {
-        let budgets = caller
-            .limits
-            .budget
-            .iter()
-            .map(|budget| BudgetClaim {
-                key: BudgetKey {
-                    scope: caller.key.as_uuid(),
-                    period_start: period_start(budget.period, now),
-                },
-                limit: budget.limit,
-            })
-            .collect();
+    pub fn hold_request(&self, request: RequestId, caller: &Caller) -> HoldRequest {
         HoldRequest {
             request,
             tenant: caller.scope.tenant(),
             key: caller.key,
             amount: self.quote.amount(),
-            budgets,
+            budgets: self.budgets.clone(),
             price_version: self.price_version,
             provider: self
                 .candidates
@@ -323,14 +344,15 @@ impl Plan {
     }
 
     /// What the caller is told when the ledger does not place the hold.
-    pub fn refused(&self, request: &ChatRequest, error: LedgerError) -> RelayError {
+    pub fn refused(&self, request: &ChatRequest, caller: &Caller, error: LedgerError) -> RelayError {
         match error {
             LedgerError::Refused(Refusal::InsufficientCredit { available }) => {
                 RelayError::InsufficientCredit(self.shortfall(request, available))
             }
-            LedgerError::Refused(Refusal::BudgetExceeded { left }) => {
-                RelayError::BudgetExceeded(self.shortfall(request, left))
-            }
+            LedgerError::Refused(Refusal::BudgetExceeded { scope, left }) => RelayError::BudgetExceeded {
+                scope: BudgetScope::of(scope, caller),
+                shortfall: self.shortfall(request, left),
+            },
             LedgerError::Refused(Refusal::Debt { debt }) => RelayError::Debt(debt),
             LedgerError::Overloaded => RelayError::Overloaded,
             LedgerError::Unavailable | LedgerError::Stopped => RelayError::Unavailable,
@@ -343,10 +365,12 @@ impl Plan {
 
     fn shortfall(&self, request: &ChatRequest, available: Amount) -> Shortfall {
         let tiers = ServiceTiers::asked(request.service_tier());
+        // what refused is not always all that is near: the number must fit in the rest as well
+        let room = self.room.unwrap_or(Amount::MAX).min(available);
         Shortfall {
             needed: self.quote.amount(),
             available,
-            affordable_output_tokens: affordable_output_tokens(prices(&self.candidates), &self.bound, available, tiers),
+            affordable_output_tokens: affordable_output_tokens(prices(&self.candidates), &self.bound, room, tiers),
         }
     }
 }

@@ -5,7 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{KeyId, RequestId, TenantId, pricing::Charge, request::Reason};
+use domain::{
+    KeyId, RequestId, TenantId,
+    pricing::Charge,
+    request::{Reason, RequestRecord},
+};
 use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, Reservation};
 
 use crate::background::Background;
@@ -71,6 +75,14 @@ impl Credit {
             }
         }
         Ok(())
+    }
+
+    /// Notes what the request has come to so far, for whoever has to end it if this node dies. Does not wait.
+    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>) {
+        // an answer is handed out, and so has progress, only when its credit is reserved
+        if let Self::Held(hold) = self {
+            hold.progress(charge, provider, record);
+        }
     }
 
     /// Ends the request. What is still on its way is ended when it has arrived.

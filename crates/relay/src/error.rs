@@ -4,6 +4,8 @@ use accounts::KeyState;
 use domain::Amount;
 use llm::RequestError;
 
+use crate::budgets::BudgetScope;
+
 /// A request that was not served. Nothing was charged.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
@@ -57,9 +59,14 @@ pub enum RelayError {
     /// The credit does not cover the worst case of the request.
     #[error("{}", credit_message(.0))]
     InsufficientCredit(Shortfall),
-    /// The key's budget does not cover the worst case of the request.
-    #[error("the key's budget has {} USD left and the request may cost {} USD: {}", .0.available, .0.needed, affordable_advice(.0.affordable_output_tokens))]
-    BudgetExceeded(Shortfall),
+    /// A budget does not cover the worst case of the request.
+    #[error("{}", budget_message(*scope, shortfall))]
+    BudgetExceeded {
+        /// Whose budget.
+        scope: BudgetScope,
+        /// What it lacks.
+        shortfall: Shortfall,
+    },
     /// The tenant owes money.
     #[error("the account owes {0} USD: top up first, incoming credit pays that")]
     Debt(Amount),
@@ -146,14 +153,27 @@ fn credit_message(shortfall: &Shortfall) -> String {
         "the account has {} USD available and the request may cost {} USD: {}",
         shortfall.available,
         shortfall.needed,
-        affordable_advice(shortfall.affordable_output_tokens)
+        affordable_advice("add credit", shortfall.affordable_output_tokens)
     )
 }
 
-fn affordable_advice(tokens: Option<u64>) -> String {
+fn budget_message(scope: BudgetScope, shortfall: &Shortfall) -> String {
+    let whose = match scope {
+        BudgetScope::Key => "key's",
+        BudgetScope::Tenant => "account's",
+    };
+    format!(
+        "the {whose} budget has {} USD left and the request may cost {} USD: {}",
+        shortfall.available,
+        shortfall.needed,
+        affordable_advice("have the budget raised", shortfall.affordable_output_tokens)
+    )
+}
+
+fn affordable_advice(remedy: &str, tokens: Option<u64>) -> String {
     match tokens {
-        Some(tokens) if tokens > 0 => format!("add credit, or set the output limit to at most {tokens} tokens"),
-        _ => "add credit, or send a shorter input".to_owned(),
+        Some(tokens) if tokens > 0 => format!("{remedy}, or set the output limit to at most {tokens} tokens"),
+        _ => format!("{remedy}, or send a shorter input"),
     }
 }
 
@@ -163,7 +183,7 @@ impl RelayError {
         match self {
             Self::Request(_) | Self::TwoCredentials | Self::BodyBroken => 400,
             Self::MissingKey | Self::InvalidKey => 401,
-            Self::InsufficientCredit(_) | Self::BudgetExceeded(_) | Self::Debt(_) => 402,
+            Self::InsufficientCredit(_) | Self::BudgetExceeded { .. } | Self::Debt(_) => 402,
             Self::KeyNotUsable(_) | Self::ModelNotAllowed(_) => 403,
             Self::UnknownModel(_) | Self::NotForSale { .. } | Self::NoSuchRoute | Self::UnknownRequest => 404,
             Self::WrongMethod { .. } => 405,
@@ -196,7 +216,7 @@ impl RelayError {
             Self::NotForSale { .. } => "model_not_for_sale",
             Self::RateLimited { .. } => "rate_limit_exceeded",
             Self::InsufficientCredit(_) => "insufficient_credit",
-            Self::BudgetExceeded(_) => "budget_exceeded",
+            Self::BudgetExceeded { .. } => "budget_exceeded",
             Self::Debt(_) => "account_in_debt",
             Self::Draining => "node_stopping",
             Self::Overloaded => "overloaded",

@@ -1,5 +1,7 @@
 //! A streamed answer on its way to the client: each event goes on when it has arrived; a copy is looked at for usage.
 //!
+//! How far it has come is noted on the way (`pacing`), so that a crash is charged for what was relayed.
+//!
 //! It is pulled by the client's connection, so a slow reader slows the upstream and nothing piles up here. When the
 //! client leaves, or reads nothing for too long, it is dropped: the upstream is cancelled by that, or read to its end
 //! where cancelling would not stop the bill.
@@ -21,8 +23,9 @@ use tokio::task::AbortHandle;
 
 use crate::{
     background::Background,
+    pacing::Pacing,
     parking::{Parking, evict},
-    settlement::Settlement,
+    settlement::{Noted, Settlement},
     verdict::{Basis, Ended, Verdict},
 };
 
@@ -50,6 +53,7 @@ struct Open {
     body: UpstreamBody,
     observer: StreamObserver,
     settlement: Settlement,
+    pacing: Pacing,
     cancel: CancelPolicy,
     pool: Arc<PoolEntry>,
     idle: Duration,
@@ -100,6 +104,7 @@ impl Exchange {
                 body: begin.body,
                 observer: begin.observer,
                 settlement: begin.settlement,
+                pacing: Pacing::default(),
                 cancel: begin.cancel,
                 pool: begin.pool,
                 idle: begin.idle,
@@ -221,13 +226,38 @@ impl Open {
             };
         }
         let until = (now + self.idle).min(self.deadline);
-        match tokio::time::timeout_at(until.into(), self.body.next_chunk()).await {
-            Ok(Some(Ok(chunk))) => self.take(&chunk, ready),
-            // behind the end mark it does not matter how the connection ends
-            Ok(None) => self.end_of_body(ready),
-            Ok(Some(Err(_))) | Err(_) if self.has_end_mark() => self.end_of_body(ready),
-            Ok(Some(Err(_))) => Step::Over(Ended::Broken),
-            Err(_) => Step::Over(Ended::TimedOut),
+        loop {
+            let due = self.pacing.due().filter(|_| !self.has_end_mark());
+            let wake = due.map_or(until, |due| due.min(until));
+            return match tokio::time::timeout_at(wake.into(), self.body.next_chunk()).await {
+                Ok(Some(Ok(chunk))) => self.take(&chunk, ready),
+                // behind the end mark it does not matter how the connection ends
+                Ok(None) => self.end_of_body(ready),
+                Ok(Some(Err(_))) if self.has_end_mark() => self.end_of_body(ready),
+                Ok(Some(Err(_))) => Step::Over(Ended::Broken),
+                Err(_) if wake < until => {
+                    self.note_progress();
+                    continue;
+                }
+                Err(_) if self.has_end_mark() => self.end_of_body(ready),
+                Err(_) => Step::Over(Ended::TimedOut),
+            };
+        }
+    }
+
+    /// Notes how far the answer has come, when it is time to.
+    fn note_progress(&mut self) {
+        let now = Instant::now();
+        if !self.pacing.must_meter(now, self.observer.unmetered_bytes()) {
+            return;
+        }
+        let (tokens, observed) = self.observer.metered_output();
+        if !self.pacing.must_note(now, tokens) {
+            return;
+        }
+        match self.settlement.note_progress(observed, tokens) {
+            Noted::Yes => self.pacing.noted(now, tokens),
+            Noted::NotYet => self.pacing.try_again(now),
         }
     }
 
@@ -247,6 +277,11 @@ impl Open {
         self.show_error(ready);
         if !had_end_mark && self.has_end_mark() {
             self.deadline = self.deadline.min(Instant::now() + AFTER_END_MARK);
+        }
+        // behind the end mark comes the end itself
+        if self.observer.observed().output_began && !self.has_end_mark() {
+            self.pacing.output_arrived(Instant::now());
+            self.note_progress();
         }
         match pushed {
             Ok(()) => Step::More,

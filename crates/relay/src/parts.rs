@@ -9,7 +9,9 @@ use outbound::UpstreamClient;
 use rate_limiter::RateLimiter;
 use store::{Database, keyring::ServerKey};
 
-use crate::{background::Background, gate::Gate, retry_budget::RetryBudget, settings::RelaySettings};
+use crate::{
+    background::Background, budgets::BudgetView, gate::Gate, retry_budget::RetryBudget, settings::RelaySettings,
+};
 
 /// The parts that all workers of a node share.
 pub struct RelayParts {
@@ -17,6 +19,8 @@ pub struct RelayParts {
     pub database: Database,
     /// Holds and charges.
     pub ledger: Ledger,
+    /// What budgets leave, as far as this node remembers.
+    pub budgets: BudgetView,
     /// Models, offers, prices, and which credentials are out for a while.
     pub catalog: Arc<CatalogCache>,
     /// Virtual keys.

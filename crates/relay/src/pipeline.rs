@@ -62,12 +62,12 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
     let admitted_at = parts.ledger.clock().now();
     let caller = &incoming.caller;
     let candidates = admission::candidates(&snapshot, model, incoming.dialect, &caller.tier, admitted_at)?;
-    let plan = admission::plan(&parts.ledger, &parts.settings, caller, model, &request, candidates).await?;
+    let plan = admission::plan(parts, caller, model, &request, candidates, admitted_at).await?;
 
     let reservation = parts
         .ledger
-        .reserve(plan.hold_request(incoming.id, caller, admitted_at))
-        .map_err(|error| plan.refused(&request, error))?;
+        .reserve(plan.hold_request(incoming.id, caller))
+        .map_err(|error| plan.refused(&request, caller, error))?;
     let mut settlement = Settlement::open(Opening {
         parts: Arc::clone(parts),
         reservation,
@@ -94,7 +94,7 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
             return Err(lost.error);
         }
         Err(NotSent::Uncovered(error)) => {
-            let refused = plan.refused(&request, error);
+            let refused = plan.refused(&request, caller, error);
             settlement.refused(refused_reason(&refused), refused.status());
             return Err(refused);
         }
@@ -137,7 +137,7 @@ async fn check_rate(relay: &Relay, caller: &Caller) -> Result<(), RelayError> {
 const fn refused_reason(error: &RelayError) -> Reason {
     match error {
         RelayError::InsufficientCredit(_) | RelayError::Debt(_) => Reason::InsufficientCredit,
-        RelayError::BudgetExceeded(_) => Reason::BudgetExceeded,
+        RelayError::BudgetExceeded { .. } => Reason::BudgetExceeded,
         RelayError::Unavailable | RelayError::Overloaded => Reason::LedgerUnavailable,
         _ => Reason::InternalError,
     }

@@ -59,8 +59,10 @@ fn what_to_do(message: &str) -> &str {
 }
 
 fn details(error: &RelayError) -> Option<Map<String, Value>> {
-    let (RelayError::InsufficientCredit(shortfall) | RelayError::BudgetExceeded(shortfall)) = error else {
-        return None;
+    let (shortfall, scope) = match error {
+        RelayError::InsufficientCredit(shortfall) => (shortfall, None),
+        RelayError::BudgetExceeded { scope, shortfall } => (shortfall, Some(scope)),
+        _ => return None,
     };
     let Shortfall {
         needed,
@@ -74,5 +76,8 @@ fn details(error: &RelayError) -> Option<Map<String, Value>> {
         "affordable_output_tokens".to_owned(),
         (*affordable_output_tokens).into(),
     );
+    if let Some(scope) = scope {
+        details.insert("scope".to_owned(), scope.as_str().into());
+    }
     Some(details)
 }

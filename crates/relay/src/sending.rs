@@ -30,7 +30,7 @@ pub async fn send_covered(
     let Some((credit, story)) = settlement.split() else {
         return Err(NotSent::Uncovered(LedgerError::Stopped));
     };
-    if credit.must_wait() {
+    if credit.must_wait() || dispatch.plan.is_tight() {
         credit.durable(hold_timeout).await.map_err(NotSent::Uncovered)?;
         return dispatch.run(story).await.map_err(NotSent::Lost);
     }

@@ -3,12 +3,14 @@
 //! All ends lead here: an answer that ended, an error, a client that left, a panic. Ending does not wait for
 //! anything: the place in the ledger's queue was reserved with the hold.
 
+mod progress;
+
 use std::{sync::Arc, time::Instant};
 
 use domain::{
     Amount,
     clock::UnixMs,
-    pricing::{Charge, Circumstances, PinnedRegion, SearchContext, ServiceTier, ServiceTiers, charge},
+    pricing::{Charge, Circumstances, PinnedRegion, PricingError, SearchContext, ServiceTier, ServiceTiers, charge},
     request::{AttemptRecord, Reason, RequestRecord},
     usage::{TokenClass, Usage, UsageSource},
 };
@@ -22,6 +24,8 @@ use crate::{
     parts::RelayParts,
     verdict::{Basis, Ended, Reported, Seen, Verdict, judge, judge_unattended},
 };
+
+pub use progress::Noted;
 
 /// Ends a request exactly once. Dropped without an end, it is a client that left before an answer began.
 pub struct Settlement {
@@ -44,6 +48,8 @@ pub struct Story {
     winner: Option<Candidate>,
     unbilled: Vec<ProviderCost>,
     started: Instant,
+    /// The text of the prompt is being counted for the progress.
+    counts_prompt: bool,
 }
 
 /// The client closed the request: the status that nginx logs for it.
@@ -89,6 +95,7 @@ impl Settlement {
                     winner: None,
                     unbilled: Vec::new(),
                     started: opening.started,
+                    counts_prompt: false,
                 },
             })),
         }
@@ -182,7 +189,7 @@ impl Open {
             return None;
         };
         let accounted = usage_or_estimate(&story.request, observed);
-        let charged = story.price(&winner, &accounted, observed);
+        let charged = story.price_or_nothing(&winner, &accounted, observed);
         story.record.usage = accounted.usage;
         story.record.usage_source = accounted.source;
         story
@@ -200,7 +207,7 @@ impl Open {
             self.void(verdict.reason, status);
             return Some(KnownCost { amount: Amount::ZERO });
         }
-        story.note_charge(&charged);
+        note_charge(&mut story.record, &charged);
         let amount = charged.amount().min(story.record.held);
         let charge = Box::new(charged);
         self.end(verdict.reason, Outcome::Settle { charge, provider });
@@ -262,20 +269,18 @@ impl Story {
         u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
-    fn note_charge(&mut self, charged: &Charge) {
-        self.record.lines = charged.lines();
-        self.record.multiplier = charged.multiplier();
-        self.record.price_version = charged.version();
-        self.record
-            .flags
-            .extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
-        if charged.amount() > self.record.held {
-            self.record.flags.push("overrun".to_owned());
-        }
+    /// The charge; nothing, with an alarm, when the prices do not cover what was used: the quote was to see to that.
+    fn price_or_nothing(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Charge {
+        self.price(winner, accounted, observed).unwrap_or_else(|error| {
+            metrics::counter!("truerelay_relay_unpriced_total").increment(1);
+            tracing::error!(%error, request_id = %self.record.id, "an answer could not be priced");
+            self.record.flags.push("unpriced".to_owned());
+            Charge::nothing(self.record.price_version)
+        })
     }
 
-    /// The charge; nothing, with an alarm, when the prices do not cover what was used: the quote was to see to that.
-    fn price(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Charge {
+    /// The charge by the winner's frozen prices.
+    fn price(&self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Result<Charge, PricingError> {
         let circumstances = Circumstances {
             service_tier: self.served_tier(observed),
             region: self.request.region().and_then(pinned_region),
@@ -286,12 +291,7 @@ impl Story {
                 .map_or(SearchContext::Low, search_context),
             ..Circumstances::at(self.parts.ledger.clock().now())
         };
-        charge(&winner.prices, &accounted.usage, &circumstances).unwrap_or_else(|error| {
-            metrics::counter!("truerelay_relay_unpriced_total").increment(1);
-            tracing::error!(%error, request_id = %self.record.id, "an answer could not be priced");
-            self.record.flags.push("unpriced".to_owned());
-            Charge::nothing(self.record.price_version)
-        })
+        charge(&winner.prices, &accounted.usage, &circumstances)
     }
 
     /// The tier that the provider says it applied; the ordinary one for a request that asked for no other, whatever the
@@ -312,6 +312,18 @@ impl Story {
             provider: candidate.offer.provider.slug.to_string(),
             amount,
         }
+    }
+}
+
+fn note_charge(record: &mut RequestRecord, charged: &Charge) {
+    record.lines = charged.lines();
+    record.multiplier = charged.multiplier();
+    record.price_version = charged.version();
+    record
+        .flags
+        .extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
+    if charged.amount() > record.held {
+        record.flags.push("overrun".to_owned());
     }
 }
 

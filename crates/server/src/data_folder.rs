@@ -14,7 +14,6 @@ use domain::NodeId;
 const LOCK_FILE: &str = "lock";
 const NODE_FILE: &str = "node";
 const DATABASE_FILE: &str = "truerelay.sqlite";
-const SPOOL_FOLDER: &str = "spool";
 const ARCHIVE_FOLDER: &str = "archive";
 const KEYS_FOLDER: &str = "keys";
 
@@ -102,11 +101,6 @@ impl DataFolder {
     /// Where generated keys are.
     pub fn keys_folder(&self) -> PathBuf {
         self.path.join(KEYS_FOLDER)
-    }
-
-    /// Where ends of requests are kept while the database is away.
-    pub fn spool_folder(&self) -> PathBuf {
-        self.path.join(SPOOL_FOLDER)
     }
 
     /// Where what was committed is kept for a restore from backup.

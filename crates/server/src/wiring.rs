@@ -9,9 +9,8 @@ use async_trait::async_trait;
 use catalog::CatalogCache;
 use domain::request::RequestRecord;
 use ledger::{
-    BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, SqlBatchStore, WriterEnd,
+    BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, WriterEnd,
     archive::{Archive, refuse_restored},
-    spool::SpoolFolder,
 };
 use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
@@ -98,6 +97,7 @@ impl Node {
         RelayParts {
             database: self.database.clone(),
             ledger: self.ledger.clone(),
+            budgets: relay::BudgetView::default(),
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
             pepper: self.keyring.pepper.clone(),
@@ -167,7 +167,7 @@ async fn start_ledger(
     (node, archive): (NodeIdentity, Archive),
     runtimes: &RuntimeHandles,
 ) -> anyhow::Result<(Ledger, JoinHandle<WriterEnd>)> {
-    let spools = SpoolFolder::open(&opened.folder.spool_folder(), config.ledger.spool_reserved_bytes())
+    let spools = NodeSpools::open(opened.folder.path(), config.ledger.spool_reserved_bytes())
         .context("cannot use the spool's folder")?;
     let foundation = Foundation {
         store: Arc::new(SqlBatchStore::new(opened.database.clone(), Arc::new(RequestLogRider)).with_archive(archive)),

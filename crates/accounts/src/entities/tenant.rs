@@ -10,6 +10,8 @@ pub struct Model {
     pub name: String,
     pub tier: String,
     pub enabled: bool,
+    pub budget_limit: Option<i64>,
+    pub budget_period: Option<String>,
     pub created_at_ms: i64,
 }
 

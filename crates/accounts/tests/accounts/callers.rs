@@ -1,10 +1,10 @@
 //! From a presented key to a caller.
 
 use accounts::{
-    AccountsError, CachedLookup, CallerCache, KeyState, KeyUpdate, PlainKey, TenantUpdate, operator_keys,
-    operator_tenants,
+    AccountsError, Budget, BudgetPeriod, CachedLookup, CallerCache, KeyState, KeyUpdate, PlainKey, TenantUpdate,
+    operator_keys, operator_tenants,
 };
-use domain::clock::UnixMs;
+use domain::{Amount, clock::UnixMs};
 use store::keyring::ServerKey;
 
 use crate::world::{World, limited, named};
@@ -24,6 +24,7 @@ async fn a_caller_carries_what_the_request_path_needs() {
         ("ci", plain.last4())
     );
     assert_eq!(caller.limits, limited().limits);
+    assert_eq!(caller.tenant_budget, None);
     assert!(caller.may_use("anthropic/claude-sonnet", ["sonnet"]) && !caller.may_use("openai/o3", ["o3"]));
     let expiry = limited().expires_at.unwrap();
     let known = world.known(&cache, &plain).await;
@@ -64,6 +65,22 @@ async fn a_change_is_seen_after_invalidation() {
         )
         .await
         .unwrap();
+    let tx = world.database.begin().await.unwrap();
+    let budget = Budget {
+        limit: Amount::from_usd(3),
+        period: BudgetPeriod::Month,
+    };
+    let limited = TenantUpdate {
+        budget: Some(Some(budget)),
+        ..TenantUpdate::default()
+    };
+    operator_tenants::update(&tx, &world.actor, tenant.id, limited)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    cache.invalidate_all();
+    let caller = world.known(&cache, &plain).await.admit(now).unwrap();
+    assert_eq!(caller.tenant_budget, Some(budget));
     let tx = world.database.begin().await.unwrap();
     let off = TenantUpdate {
         enabled: Some(false),

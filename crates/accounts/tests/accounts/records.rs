@@ -1,10 +1,10 @@
 //! Tenants and keys as they are kept.
 
 use accounts::{
-    AccountsError, CallerCache, KeyUpdate, Tenant, TenantUpdate, VirtualKey, operator_keys, operator_tenants,
-    tenant_keys,
+    AccountsError, Budget, BudgetPeriod, CallerCache, KeyUpdate, NewTenant, Tenant, TenantUpdate, VirtualKey,
+    operator_keys, operator_tenants, tenant_keys,
 };
-use domain::{KeyId, TenantId, scope::TenantScope};
+use domain::{Amount, KeyId, TenantId, scope::TenantScope};
 
 use crate::world::{World, limited, named};
 
@@ -34,6 +34,7 @@ async fn tenants_are_created_listed_read_and_changed() {
         tier: Some("gold".to_owned()),
         enabled: Some(false),
         name: None,
+        budget: None,
     };
     let changed = operator_tenants::update(&tx, &world.actor, first.id, update.clone())
         .await
@@ -66,6 +67,58 @@ async fn tenants_are_created_listed_read_and_changed() {
         before,
         "what changes nothing leaves no trail"
     );
+}
+
+#[tokio::test]
+async fn a_tenant_keeps_its_budget() {
+    let world = World::new().await;
+    let budget = |limit| Budget {
+        limit: Amount::from_nanos(limit),
+        period: BudgetPeriod::Week,
+    };
+    let tx = world.database.begin().await.unwrap();
+    let new = |limit| NewTenant {
+        name: "Acme".to_owned(),
+        tier: None,
+        budget: Some(budget(limit)),
+    };
+    let refused = operator_tenants::create(&tx, &world.actor, new(0)).await;
+    assert!(matches!(refused, Err(AccountsError::Invalid { field: "budget", .. })));
+    let created = operator_tenants::create(&tx, &world.actor, new(5)).await.unwrap();
+    assert_eq!(
+        operator_tenants::get(tx.connection(), created.id).await.unwrap(),
+        created
+    );
+    for (update, expected) in [
+        (None, Some(budget(5))),
+        (Some(Some(budget(7))), Some(budget(7))),
+        (Some(None), None),
+    ] {
+        let update = TenantUpdate {
+            budget: update,
+            ..TenantUpdate::default()
+        };
+        let changed = operator_tenants::update(&tx, &world.actor, created.id, update)
+            .await
+            .unwrap();
+        assert_eq!(changed.budget, expected);
+        assert_eq!(
+            operator_tenants::get(tx.connection(), created.id).await.unwrap(),
+            changed
+        );
+    }
+    let nothing = TenantUpdate {
+        budget: Some(Some(budget(-1))),
+        ..TenantUpdate::default()
+    };
+    let refused = operator_tenants::update(&tx, &world.actor, created.id, nothing).await;
+    assert!(matches!(refused, Err(AccountsError::Invalid { field: "budget", .. })));
+    tx.execute("UPDATE tenant SET budget_limit = 5", vec![]).await.unwrap();
+    let damaged = operator_tenants::get(tx.connection(), created.id).await;
+    assert!(matches!(
+        damaged,
+        Err(AccountsError::Store(store::StoreError::Damaged(_)))
+    ));
 }
 
 #[tokio::test]

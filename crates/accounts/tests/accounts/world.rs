@@ -41,6 +41,7 @@ impl World {
         let new = NewTenant {
             name: name.to_owned(),
             tier: None,
+            budget: None,
         };
         let tenant = operator_tenants::create(&tx, &self.actor, new).await.unwrap();
         tx.commit().await.unwrap();

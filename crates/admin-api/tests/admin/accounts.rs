@@ -55,6 +55,89 @@ async fn a_tenant_comes_with_its_account() {
 }
 
 #[actix_web::test]
+async fn a_tenants_budget_is_kept_shown_with_what_is_used_and_removed() {
+    let world = World::new().await;
+    let body = json!({"name": "Acme", "budget": {"limit_usd": "100", "period": "total"}});
+    let created = world.post("/admin/v1/tenants", body).await.expect(201);
+    let fresh = json!({
+        "limit_usd": "100.00", "period": "total", "used_usd": "0.00", "held_usd": "0.00", "period_started_at": null
+    });
+    assert_eq!(created["budget"], fresh);
+    let id: domain::TenantId = created["id"].as_str().unwrap().parse().unwrap();
+    let path = format!("/admin/v1/tenants/{id}");
+
+    let tx = world.parts.database.begin().await.unwrap();
+    let sql = "INSERT INTO budget (scope, period_start_ms, limit_amount, used, held) VALUES ($1, 0, $2, $3, $4)";
+    let amounts = [100_000_000_000_i64, 2_500_000_000, 40_000_000];
+    let [limit, used, held] = amounts.map(Into::into);
+    tx.execute(sql, vec![id.as_uuid().into(), limit, used, held])
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let shown = world.get(&path).await.expect(200);
+    assert_eq!(
+        (&shown["budget"]["used_usd"], &shown["budget"]["held_usd"]),
+        (&json!("2.50"), &json!("0.04"))
+    );
+    let listed = world.get("/admin/v1/tenants").await.expect(200);
+    assert_eq!(listed["data"], json!([shown]));
+
+    // another limit in the same period goes on with what is used; another period begins with nothing
+    let lower = json!({"budget": {"limit_usd": "3", "period": "total"}});
+    let lowered = world.patch(&path, lower).await.expect(200);
+    assert_eq!(
+        (&lowered["budget"]["limit_usd"], &lowered["budget"]["used_usd"]),
+        (&json!("3.00"), &json!("2.50"))
+    );
+    let daily = json!({"budget": {"limit_usd": "3", "period": "day"}});
+    let daily = world.patch(&path, daily).await.expect(200);
+    assert_eq!(daily["budget"]["used_usd"], "0.00");
+    assert!(
+        daily["budget"]["period_started_at"]
+            .as_str()
+            .unwrap()
+            .ends_with("T00:00:00Z")
+    );
+    let untouched = world.patch(&path, json!({"tier": "gold"})).await.expect(200);
+    assert_eq!(untouched["budget"], daily["budget"]);
+    let removed = world.patch(&path, json!({"budget": null})).await.expect(200);
+    assert_eq!(removed["budget"], Value::Null);
+    assert_eq!(world.get(&path).await.expect(200), removed);
+
+    assert_eq!(world.audit_actions(4).await, ["tenant.update"; 4]);
+    let trail = world.get("/admin/v1/audit?limit=1").await.expect(200);
+    let (before, after) = (&trail["data"][0]["before"], &trail["data"][0]["after"]);
+    assert_eq!(before["budget"], json!({"limit": "3.00", "period": "day"}));
+    assert_eq!(after["budget"], Value::Null);
+}
+
+#[actix_web::test]
+async fn a_tenants_budget_out_of_bounds_is_refused() {
+    let world = World::new().await;
+    let path = format!("/admin/v1/tenants/{}", world.new_tenant().await);
+    for (budget, field) in [
+        (json!({"limit_usd": "0", "period": "day"}), "budget"),
+        (json!({"limit_usd": "-1", "period": "day"}), "budget"),
+        (json!({"limit_usd": "1", "period": "hour"}), "budget.period"),
+        (json!({"limit_usd": "1"}), "budget.period"),
+        (
+            json!({"limit_usd": "1", "period": "day", "used_usd": "0"}),
+            "budget.used_usd",
+        ),
+    ] {
+        world
+            .patch(&path, json!({"budget": budget}))
+            .await
+            .expect_error(400, "invalid_input", Some(field));
+        world
+            .post("/admin/v1/tenants", json!({"name": "a", "budget": budget}))
+            .await
+            .expect_error(400, "invalid_input", Some(field));
+    }
+    assert_eq!(world.get(&path).await.expect(200)["budget"], Value::Null);
+}
+
+#[actix_web::test]
 async fn a_key_is_shown_once_and_works() {
     let world = World::new().await;
     let tenant = world.new_tenant().await;
@@ -76,7 +159,15 @@ async fn a_key_is_shown_once_and_works() {
     let path = format!("/admin/v1/keys/{id}");
     let key = world.get(&path).await.expect(200);
     assert_eq!(key, created["key"]);
-    assert_eq!(key["budget"], json!({"limit_usd": "12.50", "period": "month"}));
+    let mut budget = key["budget"].clone();
+    let started = budget["period_started_at"].take();
+    assert!(started.as_str().unwrap().ends_with("-01T00:00:00Z"), "{started}");
+    assert_eq!(
+        budget,
+        json!({
+            "limit_usd": "12.50", "period": "month", "used_usd": "0.00", "held_usd": "0.00", "period_started_at": null
+        })
+    );
     let keys = world.get(&format!("/admin/v1/tenants/{tenant}/keys")).await.expect(200);
     assert_eq!(keys["data"], json!([key]));
 

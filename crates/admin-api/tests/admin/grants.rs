@@ -154,6 +154,47 @@ async fn refused_grants_give_nothing_and_use_no_key() {
 }
 
 #[actix_web::test]
+async fn credit_may_expire_and_its_lot_says_when() {
+    let world = World::new().await;
+    let tenant = world.new_tenant().await;
+    let promotion = |expires_at: Value| json!({"kind": "promotion", "amount_usd": "5", "expires_at": expires_at});
+    for past in ["2020-01-01T00:00:00Z", "1960-01-01T00:00:00Z", "tomorrow"] {
+        world
+            .grant(&tenant, "k", promotion(json!(past)))
+            .await
+            .expect_error(400, "invalid_input", Some("expires_at"));
+    }
+    assert_eq!(available(&world, &tenant).await, "0.00");
+    let first = world
+        .grant(&tenant, "k", promotion(json!("2090-01-01T01:00:00+01:00")))
+        .await;
+    let grant = first.expect(201);
+    assert_eq!(grant["expires_at"], "2090-01-01T00:00:00Z");
+    let respelled = world
+        .grant(&tenant, "k", promotion(json!("2090-01-01T00:00:00Z")))
+        .await;
+    assert_eq!(respelled.text, first.text);
+    for other in [json!("2090-01-01T00:00:01Z"), Value::Null] {
+        world
+            .grant(&tenant, "k", promotion(other))
+            .await
+            .expect_error(409, "idempotency_mismatch", None);
+    }
+    let forever = world.grant(&tenant, "k2", promotion(Value::Null)).await.expect(201);
+    assert_eq!(forever["expires_at"], Value::Null);
+    let path = format!("/admin/v1/tenants/{tenant}/balance");
+    let balance = world.get(&path).await.expect(200);
+    let lots: Vec<_> = (0..2).map(|lot| &balance["lots"][lot]).collect();
+    assert_eq!((&lots[0]["id"], &lots[1]["id"]), (&grant["lot"], &forever["lot"]));
+    assert_eq!(
+        (&lots[0]["expires_at"], &lots[1]["expires_at"]),
+        (&json!("2090-01-01T00:00:00Z"), &Value::Null)
+    );
+    let trail = world.get("/admin/v1/audit?limit=2").await.expect(200);
+    assert_eq!(trail["data"][1]["after"]["expires_at"], "2090-01-01T00:00:00Z");
+}
+
+#[actix_web::test]
 async fn lots_say_where_credit_comes_from() {
     let world = World::new().await;
     let tenant = world.new_tenant().await;

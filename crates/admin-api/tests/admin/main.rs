@@ -8,6 +8,7 @@ mod catalog;
 mod document;
 mod grants;
 mod input;
+mod nodes;
 mod prices;
 mod requests;
 mod secrets;

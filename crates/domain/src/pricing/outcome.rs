@@ -2,15 +2,16 @@
 
 use crate::request::Reason;
 
-/// Whether a request that ended like this is charged for its usage. Where it is not, settle with
-/// [`Charge::nothing`](super::Charge::nothing), whatever usage was seen.
+/// Whether a request that ended like this is charged for its usage: as far as it was noted, where the relay crashed. Where
+/// it is not, settle with [`Charge::nothing`](super::Charge::nothing), whatever usage was seen.
 pub const fn is_charged(reason: Reason) -> bool {
     match reason {
         Reason::Completed
         | Reason::CompletedUsageEstimated
         | Reason::ClientGone
         | Reason::UpstreamCutOff
-        | Reason::TimeoutAfterOutput => true,
+        | Reason::TimeoutAfterOutput
+        | Reason::RelayCrashed => true,
         Reason::ClientGoneBeforeHead
         | Reason::UpstreamNoOutput
         | Reason::UpstreamFailed
@@ -18,7 +19,6 @@ pub const fn is_charged(reason: Reason) -> bool {
         | Reason::TimeoutBeforeOutput
         | Reason::InsufficientCredit
         | Reason::BudgetExceeded
-        | Reason::RelayCrashed
         | Reason::HoldExpired
         | Reason::LedgerUnavailable
         | Reason::InternalError => false,

@@ -20,6 +20,8 @@ pub struct LotView {
     pub granted: Amount,
     /// What is left.
     pub remaining: Amount,
+    /// When what is left expires, if it does.
+    pub expires_at: Option<UnixMs>,
     /// When it was granted.
     pub created_at: UnixMs,
 }
@@ -59,17 +61,19 @@ pub struct TransactionView {
 /// # Errors
 /// What the database says.
 pub async fn operator_lots(connection: &DatabaseConnection, tenant: TenantId) -> Result<Vec<LotView>, StoreError> {
-    let sql = "SELECT id, kind, granted, remaining, created_at_ms FROM lot WHERE tenant_id = $1 ORDER BY id LIMIT 1000";
+    let sql = "SELECT id, kind, granted, remaining, expires_at_ms, created_at_ms FROM lot WHERE tenant_id = $1 ORDER BY id LIMIT 1000";
     let found = rows(connection, sql, vec![tenant.as_uuid().into()]).await?;
     found
         .iter()
         .map(|row| {
             let kind: String = row.try_get("", "kind")?;
+            let expires_at: Option<i64> = row.try_get("", "expires_at_ms")?;
             Ok(LotView {
                 id: domain::LotId::from_uuid(row.try_get("", "id")?),
                 kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
                 granted: amount(row, "granted")?,
                 remaining: amount(row, "remaining")?,
+                expires_at: expires_at.map(UnixMs),
                 created_at: UnixMs(row.try_get("", "created_at_ms")?),
             })
         })

@@ -5,14 +5,12 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, QueryResult, Statement, Value
 use store::StoreError;
 
 mod books;
+mod budgets;
 
 pub use books::{EntryView, LotView, TransactionView, operator_lots, operator_transactions};
+pub use budgets::budgets;
 
-use crate::{
-    items::{BudgetKey, ChargeRow},
-    rules::{Balance, Budget},
-    sql_store::read_charge,
-};
+use crate::{items::ChargeRow, rules::Balance, sql_store::read_charge};
 
 /// A terminal row with the instant at which it was written.
 #[derive(Debug, Clone)]
@@ -23,8 +21,8 @@ pub struct ClosedCharge {
     pub closed_at: UnixMs,
 }
 
-async fn rows(
-    connection: &DatabaseConnection,
+pub(crate) async fn rows(
+    connection: &impl ConnectionTrait,
     sql: impl Into<String>,
     values: Vec<Value>,
 ) -> Result<Vec<QueryResult>, StoreError> {
@@ -46,25 +44,6 @@ pub async fn balance(connection: &DatabaseConnection, tenant: TenantId) -> Resul
                 available: amount(row, "available")?,
                 held: amount(row, "held")?,
                 debt: amount(row, "debt")?,
-            })
-        })
-        .transpose()
-}
-
-/// A budget's state in a period; nothing used when it has no row yet.
-///
-/// # Errors
-/// What the database says.
-pub async fn budget(connection: &DatabaseConnection, key: BudgetKey) -> Result<Option<Budget>, StoreError> {
-    let sql = "SELECT limit_amount, used, held FROM budget WHERE scope = $1 AND period_start_ms = $2";
-    let found = rows(connection, sql, vec![key.scope.into(), key.period_start.0.into()]).await?;
-    found
-        .first()
-        .map(|row| {
-            Ok(Budget {
-                limit: amount(row, "limit_amount")?,
-                used: amount(row, "used")?,
-                held: amount(row, "held")?,
             })
         })
         .transpose()
@@ -146,6 +125,6 @@ fn closed_charge(row: &QueryResult) -> Result<ClosedCharge, StoreError> {
     })
 }
 
-fn amount(row: &QueryResult, column: &str) -> Result<Amount, StoreError> {
+pub(crate) fn amount(row: &QueryResult, column: &str) -> Result<Amount, StoreError> {
     Ok(Amount::from_nanos(row.try_get("", column)?))
 }

@@ -193,7 +193,7 @@ pub fn read_charge(row: &QueryResult) -> Result<ChargeRow, StoreError> {
     })
 }
 
-fn budget_keys(row: &QueryResult) -> Result<SmallVec<[BudgetKey; 1]>, StoreError> {
+fn budget_keys(row: &QueryResult) -> Result<SmallVec<[BudgetKey; 2]>, StoreError> {
     let text: String = row.try_get("", "budgets_json")?;
     serde_json::from_str::<Vec<BudgetKey>>(&text)
         .map(SmallVec::from_vec)

@@ -1,11 +1,15 @@
 //! Grants: what they post, once, and in which order their lots are spent.
 
-use domain::{Amount, TenantId};
+use domain::{Amount, TenantId, clock::UnixMs};
+use store::audit::Actor;
 
 use super::world::*;
 use crate::{
     LedgerError, Refusal,
-    movements::GrantKind::{Goodwill, Payment, Promotion},
+    movements::{
+        self, Grant,
+        GrantKind::{Goodwill, Payment, Promotion},
+    },
     reading,
 };
 
@@ -13,6 +17,7 @@ on_every_database! {
     each_kind_posts_as_the_chart_says,
     a_payment_pays_debt_first,
     a_source_is_granted_once,
+    credit_expires_in_the_future_only,
     an_impossible_amount_is_refused,
     lots_are_spent_promotional_first_then_soonest_then_oldest,
     history_cannot_be_changed,
@@ -76,6 +81,35 @@ async fn a_source_is_granted_once(world: &World) {
     world.grant(other, Payment, 100, "wire 7").await.unwrap();
     assert_eq!(world.balance(one).await, (100, 0, 0));
     assert_eq!(world.posted("bank").await, 200);
+}
+
+async fn credit_expires_in_the_future_only(world: &World) {
+    let tenant = world.tenant(0).await;
+    let give = async |source: &str, expires_at: Option<UnixMs>| {
+        let tx = world.database.begin().await.unwrap();
+        let grant = Grant {
+            tenant,
+            amount: Amount::from_nanos(100),
+            kind: Promotion,
+            expires_at,
+            source: source.to_owned(),
+        };
+        let granted = movements::grant(&tx, &Actor::system("test"), &grant).await;
+        tx.commit().await.unwrap();
+        granted
+    };
+    let now = world.database.now().await.unwrap();
+    for past in [now, now.plus_ms(-1), UnixMs(0), UnixMs(i64::MIN)] {
+        let refused = give("past", Some(past)).await;
+        assert!(matches!(refused, Err(LedgerError::ExpiryPassed)), "{refused:?}");
+    }
+    assert_eq!(world.balance(tenant).await, (0, 0, 0));
+    // a refused grant uses up no source
+    let later = give("past", Some(now.plus_ms(60_000))).await.unwrap().lot.unwrap();
+    let never = give("never", None).await.unwrap().lot.unwrap();
+    let lots = reading::operator_lots(world.database.readers(), tenant).await.unwrap();
+    let expiries: Vec<_> = lots.iter().map(|lot| (lot.id, lot.expires_at)).collect();
+    assert_eq!(expiries, [(later, Some(now.plus_ms(60_000))), (never, None)]);
 }
 
 async fn an_impossible_amount_is_refused(world: &World) {

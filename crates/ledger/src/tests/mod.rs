@@ -46,6 +46,8 @@ mod grants;
 mod lifetimes;
 mod memory;
 mod model;
+mod nodes;
+mod outage;
 mod plans;
 mod recovery;
 mod world;

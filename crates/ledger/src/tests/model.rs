@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 
 use domain::{Amount, KeyId, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
 use proptest::prelude::*;
-use smallvec::smallvec;
 use uuid::Uuid;
 
 use crate::{
-    BudgetClaim, BudgetKey, HoldRequest, ProviderCost,
+    BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal,
     chart::{Account, LotKind},
     items::{ChargeState, Closing, End, Settled},
     rules::{Balance, BatchName, Book, HoldOutcome, Lot},
 };
+
+/// The limits of two nested budgets.
+type Limits = [Option<i64>; 2];
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -23,12 +25,12 @@ enum Step {
         promo: bool,
         expires: Option<i64>,
     },
-    /// `limit` makes it a hold under a budget.
+    /// Each limit makes it a hold under one more budget: a key's, its tenant's.
     Hold {
         tenant: u128,
         request: u128,
         amount: i64,
-        limit: Option<i64>,
+        limits: Limits,
     },
     Settle {
         tenant: u128,
@@ -50,11 +52,12 @@ fn step() -> impl Strategy<Value = Step> {
     let who = || 1_u128..=2;
     // few requests, so that duplicates, late ends and ends without a hold are common
     let request = || 1_u128..=12;
+    let limit = || proptest::option::weighted(0.5, 0_i64..600);
     prop_oneof![
         2 => (who(), 1_i64..500, any::<bool>(), proptest::option::of(1_i64..50))
             .prop_map(|(tenant, amount, promo, expires)| Step::Grant { tenant, amount, promo, expires }),
-        6 => (who(), request(), 0_i64..300, proptest::option::weighted(0.5, 0_i64..600))
-            .prop_map(|(tenant, request, amount, limit)| Step::Hold { tenant, request, amount, limit }),
+        6 => (who(), request(), 0_i64..300, [limit(), limit()])
+            .prop_map(|(tenant, request, amount, limits)| Step::Hold { tenant, request, amount, limits }),
         4 => (who(), request(), 0_u64..400, prop_oneof![Just(0), 1_i64..50])
             .prop_map(|(tenant, request, charge, unbilled)| Step::Settle { tenant, request, charge, unbilled }),
         2 => (who(), request()).prop_map(|(tenant, request)| Step::Void { tenant, request }),
@@ -71,9 +74,9 @@ fn tenant_id(tenant: u128) -> TenantId {
     TenantId::from_uuid(Uuid::from_u128(tenant))
 }
 
-fn budget_key(tenant: u128) -> BudgetKey {
+fn budget_key(tenant: u128, which: usize) -> BudgetKey {
     BudgetKey {
-        scope: Uuid::from_u128(tenant),
+        scope: Uuid::from_u128(tenant << 64 | u128::try_from(which).unwrap()),
         period_start: UnixMs(0),
     }
 }
@@ -83,12 +86,13 @@ fn budget_key(tenant: u128) -> BudgetKey {
 struct Purse {
     /// (is paid, expiry or never, order of arrival) -> what is left.
     lots: BTreeMap<(bool, i64, u128), i64>,
-    /// request -> (amount, under a budget).
-    open: BTreeMap<u128, (i64, bool)>,
+    /// request -> (amount, under which budgets).
+    open: BTreeMap<u128, (i64, [bool; 2])>,
     /// request -> charged.
     ended: BTreeMap<u128, i64>,
     debt: i64,
-    used: i64,
+    /// In each budget.
+    used: [i64; 2],
 }
 
 impl Purse {
@@ -96,10 +100,10 @@ impl Purse {
         self.open.values().map(|(amount, _)| amount).sum()
     }
 
-    fn held_in_budget(&self) -> i64 {
+    fn held_in_budget(&self, which: usize) -> i64 {
         self.open
             .values()
-            .filter(|(_, budget)| *budget)
+            .filter(|(_, budgets)| budgets[which])
             .map(|(amount, _)| amount)
             .sum()
     }
@@ -113,22 +117,26 @@ impl Purse {
     }
 
     /// `None` for a duplicate, else whether it is held.
-    fn hold(&mut self, request: u128, amount: i64, limit: Option<i64>) -> Option<bool> {
+    fn hold(&mut self, request: u128, amount: i64, limits: Limits) -> Option<bool> {
         if self.is_known(request) {
             return None;
         }
-        let room = amount == 0 || limit.is_none_or(|limit| self.used + self.held_in_budget() + amount <= limit);
-        let fits = self.debt == 0 && self.available() >= amount && room;
+        let room = |which: usize| limits[which].is_none_or(|limit| amount <= self.left(which, limit));
+        let fits = self.debt == 0 && self.available() >= amount && room(0) && room(1);
         if fits {
-            self.open.insert(request, (amount, limit.is_some()));
+            self.open.insert(request, (amount, limits.map(|limit| limit.is_some())));
         } else {
             self.ended.insert(request, 0);
         }
         Some(fits)
     }
 
+    fn left(&self, which: usize, limit: i64) -> i64 {
+        (limit - self.used[which] - self.held_in_budget(which)).max(0)
+    }
+
     fn end(&mut self, request: u128, wanted: i64) {
-        let Some((amount, budget)) = self.open.remove(&request) else {
+        let Some((amount, budgets)) = self.open.remove(&request) else {
             self.ended.entry(request).or_insert(0);
             return;
         };
@@ -139,8 +147,8 @@ impl Purse {
             *lot -= part;
             left -= part;
         }
-        if budget {
-            self.used += charge;
+        for (used, _) in self.used.iter_mut().zip(budgets).filter(|(_, named)| *named) {
+            *used += charge;
         }
         self.ended.insert(request, charge);
     }
@@ -187,8 +195,8 @@ impl Play {
                 tenant,
                 request,
                 amount,
-                limit,
-            } => self.hold(tenant, request, amount, limit),
+                limits,
+            } => self.hold(tenant, request, amount, limits),
             Step::Settle {
                 tenant,
                 request,
@@ -232,34 +240,42 @@ impl Play {
         });
     }
 
-    fn hold(&mut self, tenant: u128, request: u128, amount: i64, limit: Option<i64>) {
-        let claim = |limit| BudgetClaim {
-            key: budget_key(tenant),
-            limit: Amount::from_nanos(limit),
+    fn hold(&mut self, tenant: u128, request: u128, amount: i64, limits: Limits) {
+        let claim = |which: usize| {
+            Some(BudgetClaim {
+                key: budget_key(tenant, which),
+                limit: Amount::from_nanos(limits[which]?),
+            })
         };
         let asked = HoldRequest {
             request: request_id(tenant, request),
             tenant: tenant_id(tenant),
             key: KeyId::from_uuid(Uuid::nil()),
             amount: Amount::from_nanos(amount),
-            budgets: limit.map_or_else(|| smallvec![], |limit| smallvec![claim(limit)]),
+            budgets: (0..2).filter_map(claim).collect(),
             price_version: 1,
             provider: "acme".to_owned(),
             provider_estimate: Amount::from_nanos(amount),
         };
         let outcome = self.book.place_hold(&asked).unwrap();
-        match self.purse(tenant).hold(request, amount, limit) {
+        let purse = self.purse(tenant).clone();
+        match self.purse(tenant).hold(request, amount, limits) {
             None => assert_eq!(outcome, HoldOutcome::Duplicate),
             Some(true) => {
                 assert_eq!(outcome, HoldOutcome::Held);
-                if let Some(limit) = limit {
-                    let budget = self.book.budgets[&budget_key(tenant)];
+                for claim in &asked.budgets {
+                    let budget = self.book.budgets[&claim.key];
                     let taken = budget.used.nanos() + budget.held.nanos();
-                    assert!(amount == 0 || taken <= limit);
+                    assert!(amount == 0 || taken <= claim.limit.nanos());
                     assert!(taken <= budget.limit.nanos());
                 }
             }
-            Some(false) => assert!(matches!(outcome, HoldOutcome::Refused(_)), "{outcome:?}"),
+            Some(false) => {
+                let HoldOutcome::Refused(refusal) = outcome else {
+                    panic!("{outcome:?}");
+                };
+                assert!(is_the_reason(&refusal, tenant, &purse, limits), "{refusal:?}");
+            }
         }
     }
 
@@ -295,11 +311,14 @@ impl Play {
             assert_eq!(balance.held.nanos(), purse.held());
             assert!(balance.available.nanos() >= 0 && balance.held.nanos() >= 0);
             self.check_lots(*tenant, purse);
-            let budget = self.book.budgets.get(&budget_key(*tenant)).copied().unwrap_or_default();
-            assert_eq!(
-                (budget.used.nanos(), budget.held.nanos()),
-                (purse.used, purse.held_in_budget())
-            );
+            for which in 0..2 {
+                let key = budget_key(*tenant, which);
+                let budget = self.book.budgets.get(&key).copied().unwrap_or_default();
+                assert_eq!(
+                    (budget.used.nanos(), budget.held.nanos()),
+                    (purse.used[which], purse.held_in_budget(which))
+                );
+            }
             for (request, charged) in &purse.ended {
                 let row = &self.book.charges[&request_id(*tenant, *request)];
                 assert_eq!(row.amount.nanos(), *charged);
@@ -364,6 +383,19 @@ impl Play {
                 -revenue,
                 rows.map(|row| row.amount.nanos() + row.overrun.nanos()).sum::<i64>()
             );
+        }
+    }
+}
+
+/// A refusal tells what is truly left; of two budgets it names the one that leaves less.
+fn is_the_reason(refusal: &Refusal, tenant: u128, purse: &Purse, limits: Limits) -> bool {
+    match *refusal {
+        Refusal::Debt { debt } => debt.nanos() == purse.debt,
+        Refusal::InsufficientCredit { available } => available.nanos() == purse.available(),
+        Refusal::BudgetExceeded { scope, left } => {
+            let lefts = [0, 1].map(|which| limits[which].map(|limit| purse.left(which, limit)));
+            let which = usize::from(scope == budget_key(tenant, 1).scope);
+            lefts[which] == Some(left.nanos()) && lefts.iter().flatten().min() == Some(&left.nanos())
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -22,13 +23,13 @@ use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
-    BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, LedgerStore, NodeIdentity, WriterEnd,
+    BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, LedgerStore, NodeIdentity, NodeSpools,
+    WriterEnd,
     batch::{Batch, Committed, Item, Locking},
     items::{Closing, End, Settled},
     movements::{self, Grant, GrantKind, Granted},
     reading,
     rules::{Balance, BatchName},
-    spool::SpoolFolder,
     sql_store::SqlBatchStore,
     verify,
 };
@@ -41,7 +42,7 @@ pub struct World {
     pub database: Database,
     pub rider: Arc<Rider>,
     /// The nodes' data folders.
-    pub spools: tempfile::TempDir,
+    folders: tempfile::TempDir,
     folder: Option<tempfile::TempDir>,
     server: Option<(String, String)>,
 }
@@ -102,7 +103,7 @@ impl World {
         Self {
             database,
             rider: Arc::default(),
-            spools: tempfile::tempdir().unwrap(),
+            folders: tempfile::tempdir().unwrap(),
             folder,
             server,
         }
@@ -174,12 +175,19 @@ impl World {
         };
         let foundation = Foundation {
             store: Arc::new(self.store()),
-            spools: Arc::new(SpoolFolder::open(&self.spools.path().join(node.to_string()), 1 << 20).unwrap()),
+            spools: Arc::new(NodeSpools::open(&self.data_folder(node), 1 << 20).unwrap()),
             node: identity,
             settings,
         };
         let (ledger, writer) = Ledger::start(foundation, &Handle::current()).await.unwrap();
         (ledger, identity, writer)
+    }
+
+    /// Where a node keeps what must survive it.
+    pub fn data_folder(&self, node: NodeId) -> PathBuf {
+        let folder = self.folders.path().join(node.to_string());
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     /// A tenant with so much paid credit, in nano-USD.
@@ -206,6 +214,7 @@ impl World {
             tenant,
             amount: Amount::from_nanos(amount),
             kind,
+            expires_at: None,
             source: source.to_owned(),
         };
         let granted = movements::grant(&tx, &Actor::system("test"), &grant).await?;

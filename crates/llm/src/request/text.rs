@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::estimate::count_tokens;
+use crate::tokens::count_tokens;
 
 /// Fields of a request that become part of the prompt.
 const PROMPT_FIELDS: [&str; 6] = [

@@ -1,13 +1,18 @@
 //! `GET /v1/key`: balance and limits, by the key alone.
 
-use accounts::{Caller, period_start};
+use accounts::{BudgetPeriod, Caller};
 use actix_web::{HttpRequest, HttpResponse, web::Data};
 use domain::{Amount, RequestId, clock::UnixMs};
-use ledger::{BudgetKey, reading};
+use ledger::{BudgetClaim, reading};
 use serde::Serialize;
 
 use crate::{
-    caller::authenticate, error::RelayError, handlers::models::dialect_of, parts::Relay, reply::error_response,
+    budgets::{key_claim, tenant_claim},
+    caller::authenticate,
+    error::RelayError,
+    handlers::models::dialect_of,
+    parts::Relay,
+    reply::error_response,
 };
 
 #[derive(Serialize)]
@@ -19,6 +24,7 @@ struct KeyAnswer {
     tenant: String,
     balance: BalanceAnswer,
     budget: Option<BudgetAnswer>,
+    tenant_budget: Option<BudgetAnswer>,
     requests_per_minute: Option<u32>,
     allowed_models: Option<Vec<String>>,
     expires_at: Option<String>,
@@ -62,25 +68,26 @@ async fn describe(relay: &Relay, caller: &Caller) -> Result<KeyAnswer, RelayErro
         .await
         .map_err(unreadable)?
         .unwrap_or_default();
-    let budget = match &caller.limits.budget {
-        None => None,
-        Some(budget) => {
-            let start = period_start(budget.period, relay.parts.ledger.clock().now());
-            let key = BudgetKey {
-                scope: caller.key.as_uuid(),
-                period_start: start,
-            };
-            let state = reading::budget(connection, key)
-                .await
-                .map_err(unreadable)?
-                .unwrap_or_default();
-            Some(BudgetAnswer {
-                limit_usd: budget.limit,
-                used_usd: state.used,
-                held_usd: state.held,
-                period: budget.period.as_str(),
-                period_started_at: (start.0 > 0).then(|| start.to_rfc3339()),
-            })
+    let now = relay.parts.ledger.clock().now();
+    let own = caller
+        .limits
+        .budget
+        .map(|budget| budget.period)
+        .zip(key_claim(caller, now));
+    let shared = caller
+        .tenant_budget
+        .map(|budget| budget.period)
+        .zip(tenant_claim(caller, now));
+    let keys: Vec<_> = own.iter().chain(&shared).map(|(_, claim)| claim.key).collect();
+    let states = reading::budgets(connection, &keys).await.map_err(unreadable)?;
+    let shown = |(period, claim): (BudgetPeriod, BudgetClaim)| {
+        let state = states.get(&claim.key).copied().unwrap_or_default();
+        BudgetAnswer {
+            limit_usd: claim.limit,
+            used_usd: state.used,
+            held_usd: state.held,
+            period: period.as_str(),
+            period_started_at: (claim.key.period_start.0 > 0).then(|| claim.key.period_start.to_rfc3339()),
         }
     };
     Ok(KeyAnswer {
@@ -94,7 +101,8 @@ async fn describe(relay: &Relay, caller: &Caller) -> Result<KeyAnswer, RelayErro
             held_usd: balance.held,
             debt_usd: balance.debt,
         },
-        budget,
+        budget: own.map(shown),
+        tenant_budget: shared.map(shown),
         requests_per_minute: caller.limits.requests_per_minute,
         allowed_models: caller.limits.allowed_models.clone(),
         expires_at: caller.expires_at.map(UnixMs::to_rfc3339),

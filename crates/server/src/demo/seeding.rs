@@ -187,6 +187,7 @@ async fn tenant(tx: &Tx, actor: &Actor) -> anyhow::Result<(Tenant, bool)> {
         NewTenant {
             name: TENANT.to_owned(),
             tier: None,
+            budget: None,
         },
     )
     .await?;
@@ -196,6 +197,7 @@ async fn tenant(tx: &Tx, actor: &Actor) -> anyhow::Result<(Tenant, bool)> {
         tenant: tenant.id,
         amount: Amount::from_usd(CREDIT_USD),
         kind: GrantKind::Promotion,
+        expires_at: None,
         source: "demo".to_owned(),
     };
     let granted = grant(tx, actor, &gift).await?;

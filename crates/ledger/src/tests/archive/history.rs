@@ -10,10 +10,9 @@ use uuid::Uuid;
 
 use crate::{
     BudgetClaim, BudgetKey, Foundation, Hold, HoldRequest, Ledger, LedgerError, LedgerSettings, NodeIdentity,
-    ProviderCost, RefusedCost,
+    NodeSpools, ProviderCost, RefusedCost,
     archive::{Archive, ArchiveSettings, ReplayOrder},
     movements::{self, Grant, GrantKind},
-    spool::SpoolFolder,
     tests::world::{MAX_REQUEST_TIME, World, charge_of, completed, ending, hold_request, record},
 };
 
@@ -107,7 +106,7 @@ impl<'a> History<'a> {
         let boot = Uuid::now_v7();
         let node = NodeIdentity { id, boot };
         let archive = Archive::start(self.settings(id), node, line).unwrap();
-        let spools = SpoolFolder::open(&self.folder.path().join(boot.to_string()), 1 << 20).unwrap();
+        let spools = NodeSpools::open(&self.folder.path().join(boot.to_string()), 1 << 20).unwrap();
         let foundation = Foundation {
             store: Arc::new(self.world.store().with_archive(archive.clone())),
             spools: Arc::new(spools),
@@ -143,8 +142,10 @@ impl<'a> History<'a> {
     pub async fn grant(&mut self, tenant: TenantId, kind: GrantKind, amount: i64) -> Result<(), LedgerError> {
         let tx = self.world.database.begin().await?;
         let source = Uuid::new_v4().to_string();
+        let expires_at = (self.dice.below(3) == 0).then_some(UnixMs(9_000_000_000_000));
         let grant = Grant {
             tenant,
+            expires_at,
             amount: Amount::from_nanos(amount),
             kind,
             source,
