@@ -10,7 +10,7 @@ use super::{
     fold::Author,
     losses::{Loss, Losses},
     record::{BatchRecord, Record, Share, TransactionRow},
-    rules::Forks,
+    rules::Declarations,
     sorting::Sorted,
     sources::Sources,
     tables,
@@ -38,8 +38,8 @@ struct Boot {
 pub struct Batches<'a> {
     pub database: &'a Database,
     pub losses: &'a mut Losses,
-    /// The forks of tenants that have any.
-    pub forks: BTreeMap<Uuid, Forks>,
+    /// What was declared lost before.
+    pub declared: Declarations,
     /// Whether what is missing is declared lost by this replay.
     pub declares_lost: bool,
     /// How many were replayed that the database did not have.
@@ -51,17 +51,12 @@ pub struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     /// Nothing was replayed yet.
-    pub fn new(
-        database: &'a Database,
-        losses: &'a mut Losses,
-        forks: BTreeMap<Uuid, Forks>,
-        declares_lost: bool,
-    ) -> Self {
+    pub fn new(database: &'a Database, losses: &'a mut Losses, declared: Declarations, declares_lost: bool) -> Self {
         let notes_boots = declares_lost || losses.is_empty();
         Self {
             database,
             losses,
-            forks,
+            declared,
             declares_lost,
             applied: 0,
             notes_boots,
@@ -88,7 +83,7 @@ impl<'a> Batches<'a> {
                 Record::Batch(batch) => {
                     let author = sources.author(&entry);
                     if self.takes(&tx, author, &batch).await? {
-                        add_batch(author, batch, &mut transactions, &mut shares);
+                        add_batch((author, sources.line(&entry)), batch, &mut transactions, &mut shares);
                     }
                 }
                 _ => {}
@@ -104,16 +99,13 @@ impl<'a> Batches<'a> {
     /// for what is declared lost by this replay, and again for what was before.
     async fn lost_shares(&self, tx: &Tx, shares: Vec<PostedShare>) -> Result<Vec<TransactionRow>, LedgerError> {
         let positions = tables::positions(tx, shares.iter().map(|posted| posted.share.tenant)).await?;
-        let is_lost = |share: &Share| {
+        let is_lost = |posted: &&PostedShare| {
+            let share = &posted.share;
             let position = positions.get(&share.tenant);
             let is_behind = position.is_none_or(|position| position.version < share.version);
-            let was_lost = self
-                .forks
-                .get(&share.tenant)
-                .is_some_and(|forks| forks.is_lost(share.version));
-            was_lost || (is_behind && self.declares_lost)
+            (is_behind && self.declares_lost) || self.declared.is_lost(share.tenant, share.version, posted.line)
         };
-        let lost = shares.iter().filter(|posted| is_lost(&posted.share));
+        let lost = shares.iter().filter(is_lost);
         Ok(lost.map(correction).filter(|row| !row.entries.is_empty()).collect())
     }
 
@@ -152,11 +144,18 @@ impl<'a> Batches<'a> {
 /// A share with the transaction that it is part of.
 struct PostedShare {
     operator: Uuid,
+    /// The line of history in which it was posted.
+    line: i64,
     at_ms: i64,
     share: Share,
 }
 
-fn add_batch(author: Author, batch: BatchRecord, rows: &mut Vec<TransactionRow>, shares: &mut Vec<PostedShare>) {
+fn add_batch(
+    (author, line): (Author, i64),
+    batch: BatchRecord,
+    rows: &mut Vec<TransactionRow>,
+    shares: &mut Vec<PostedShare>,
+) {
     let id = author.batch(batch.number).operator_id();
     if !batch.operator.is_empty() {
         rows.push(TransactionRow {
@@ -172,6 +171,7 @@ fn add_batch(author: Author, batch: BatchRecord, rows: &mut Vec<TransactionRow>,
     rows.extend(batch.late);
     let posted = batch.shares.into_iter().map(|share| PostedShare {
         operator: id,
+        line,
         at_ms: batch.at_ms,
         share,
     });

@@ -97,15 +97,15 @@ pub struct Fold {
     pub transactions: Vec<TransactionRow>,
     /// Records of the request log to insert.
     pub records: Vec<String>,
-    /// How many parts there are in it.
-    pub parts: usize,
+    /// How many changes of balances there are in it.
+    pub steps: u64,
 }
 
 impl Fold {
     /// Adds what a part did.
     pub fn add(&mut self, part: Part, author: Author) {
-        self.parts += 1;
         if part.is_step {
+            self.steps += 1;
             self.step(&part);
         }
         for lot in &part.granted {

@@ -3,7 +3,7 @@
 //! Every transaction of a replay is whole in itself and can be done again, so that one which is interrupted is simply
 //! begun anew.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
 use domain::NodeId;
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::{
     batches::Batches,
     declaring, gate,
     losses::{Loss, Losses},
-    rules::Forks,
+    rules::Declarations,
     sorting::Sorted,
     sources::Sources,
     tables,
@@ -91,9 +91,10 @@ pub async fn replay(
     let mut losses = Losses::default();
     let mut sorted = sources.index(&mut losses).map_err(LedgerError::Archive)?;
     note_missing_archives(database, &sources, &mut losses).await?;
-    let (parts, forks) = replay_tenants(database, rider, (&mut sources, &mut sorted), &mut losses, &mut tell).await?;
+    let (parts, declared) =
+        replay_tenants(database, rider, (&mut sources, &mut sorted), &mut losses, &mut tell).await?;
     let declares_lost = order.declare_lost.is_some();
-    let mut batches = Batches::new(database, &mut losses, forks, declares_lost);
+    let mut batches = Batches::new(database, &mut losses, declared, declares_lost);
     while batches.replay_some(&mut sources, &mut sorted).await? {
         tell(ReplayProgress::Batches(batches.applied));
     }
@@ -120,12 +121,12 @@ async fn replay_tenants(
     (sources, sorted): (&mut Sources, &mut Sorted),
     losses: &mut Losses,
     tell: &mut impl FnMut(ReplayProgress),
-) -> Result<(Counts, BTreeMap<Uuid, Forks>), LedgerError> {
-    let mut tenants = Tenants::new(database, rider, losses);
+) -> Result<(Counts, Declarations), LedgerError> {
+    let mut tenants = Tenants::new(database, rider, losses, sources.declarations.clone());
     while tenants.replay_some(sources, sorted).await? {
         tell(ReplayProgress::Tenants(tenants.counts));
     }
-    Ok((tenants.counts, tenants.forks))
+    Ok((tenants.counts, tenants.declared))
 }
 
 /// Nodes that wrote within an hour of the newest commit that the database knows had work under way when the backup was

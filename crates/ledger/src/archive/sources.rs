@@ -1,7 +1,7 @@
 //! The segments that a replay reads: found in files and folders, gone through once, then read by place.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io,
     path::{Path, PathBuf},
@@ -25,6 +25,8 @@ const MOST_OPEN: usize = 200;
 pub struct Sources {
     segments: Vec<(PathBuf, Option<Header>)>,
     open: HashMap<u32, File>,
+    /// Segments that tell of a declaration, and the line that it ended.
+    pub declarations: BTreeMap<Uuid, i64>,
 }
 
 impl Sources {
@@ -57,6 +59,7 @@ impl Sources {
         Ok(Self {
             segments: found,
             open: HashMap::new(),
+            declarations: BTreeMap::new(),
         })
     }
 
@@ -89,7 +92,9 @@ impl Sources {
                 }
             };
             *header = Some(reader.header());
-            index_segment(&mut reader, number, &mut sorter)?;
+            if index_segment(&mut reader, number, &mut sorter)? {
+                self.declarations.insert(reader.header().boot, reader.header().line);
+            }
             if let Some(offset) = reader.damaged().first() {
                 let (segment, places) = (path.clone(), reader.damaged().len());
                 losses.add(Loss::Damage {
@@ -135,6 +140,15 @@ impl Sources {
         }
     }
 
+    /// The line of history in which the record of an entry was written.
+    pub fn line(&self, entry: &Entry) -> i64 {
+        let header = self
+            .segments
+            .get(entry.segment as usize)
+            .and_then(|(_, header)| *header);
+        header.map_or(0, |header| header.line)
+    }
+
     /// All who wrote something.
     pub fn authors(&self) -> BTreeSet<(Uuid, Uuid)> {
         self.segments
@@ -155,9 +169,11 @@ fn is_cut_at_its_beginning(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.len() < LONGEST_HEADER)
 }
 
-fn index_segment(reader: &mut SegmentReader, segment: u32, sorter: &mut Sorter) -> io::Result<()> {
+/// Answers whether there are forks in it.
+fn index_segment(reader: &mut SegmentReader, segment: u32, sorter: &mut Sorter) -> io::Result<bool> {
     let boot = reader.header().boot;
     let mut batch = None;
+    let mut has_forks = false;
     while let Some((place, record)) = reader.next()? {
         let (kind, subject, version) = match record {
             Record::Header(_) => continue,
@@ -172,7 +188,8 @@ fn index_segment(reader: &mut SegmentReader, segment: u32, sorter: &mut Sorter) 
             Record::Fork(fork) => (Kind::Fork, fork.tenant, fork.to),
             Record::Operator(_) => (Kind::Operator, boot, 0),
         };
+        has_forks |= kind == Kind::Fork;
         sorter.push(Entry::new(kind, subject, version, boot, segment, place))?;
     }
-    Ok(())
+    Ok(has_forks)
 }

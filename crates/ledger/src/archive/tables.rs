@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::Amount;
 use store::{StoreError, Tx, bulk::Rows};
 use uuid::Uuid;
 
@@ -10,6 +11,7 @@ use super::{
     record::{Standing, TransactionRow},
     rules::Position,
 };
+use crate::items::Progress;
 
 const POSITIONS: &str = "SELECT tenant_id, available, held, debt, version FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
@@ -34,6 +36,8 @@ const HOLDS: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, b
      r.provider, r.provider_estimate, r.created_at_ms, r.progress_json FROM {rows}";
 const PROGRESS: &str =
     "UPDATE hold SET progress_json = r.progress_json FROM {rows} WHERE hold.request_id = r.request_id";
+const KNOWN_PROGRESS: &str = "SELECT request_id, progress_json FROM hold \
+     WHERE progress_json <> '' AND request_id IN (SELECT r.request_id FROM {rows})";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGES: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
      provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
@@ -168,13 +172,31 @@ async fn write_holds(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
         .numbers("created_at_ms", holds.iter().map(|hold| hold.at_ms))
         .texts("progress_json", holds.iter().map(|hold| hold.progress.clone()));
     tx.execute_rows(HOLDS, &rows).await?;
-    let rows = Rows::new()
-        .uuids("request_id", fold.progressed.keys().copied())
-        .texts("progress_json", fold.progressed.values().cloned());
-    tx.execute_rows(PROGRESS, &rows).await?;
+    write_progress(tx, fold).await?;
     let rows = Rows::new().uuids("request_id", fold.closed.iter().copied());
     tx.execute_rows(CLOSED, &rows).await?;
     Ok(())
+}
+
+/// Progress does not say whether it is in the database. It is cumulative, so what is less than is known is older.
+async fn write_progress(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
+    let requests = Rows::new().uuids("request_id", fold.progressed.keys().copied());
+    let mut progressed = fold.progressed.clone();
+    for row in tx.query_rows(KNOWN_PROGRESS, &requests).await? {
+        let request: Uuid = row.try_get("", "request_id")?;
+        let known: String = row.try_get("", "progress_json")?;
+        progressed.retain(|at, progress| *at != request || so_far(progress) >= so_far(&known));
+    }
+    let rows = Rows::new()
+        .uuids("request_id", progressed.keys().copied())
+        .texts("progress_json", progressed.values().cloned());
+    tx.execute_rows(PROGRESS, &rows).await?;
+    Ok(())
+}
+
+fn so_far(text: &str) -> Option<Amount> {
+    let progress: Progress = serde_json::from_str(text).ok()?;
+    Some(progress.so_far.amount())
 }
 
 async fn write_charges(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use super::{
     fold::{Author, Fold},
     losses::{Behind, Loss, Losses},
     record::{Fork, Part, Record},
-    rules::{Forks, Position, Verdict, judge},
+    rules::{Declarations, Forks, Position, Verdict, judge},
     sorting::Sorted,
     sources::Sources,
     tables,
@@ -25,7 +25,8 @@ const MOST_BYTES: usize = 4 << 20;
 enum Step {
     /// All forks of a tenant, before its first part.
     Forks(Uuid, Forks),
-    Part(Box<Part>, Author),
+    /// A part, who wrote it, and in which line of history.
+    Part(Box<Part>, Author, i64),
     /// The tenant has no more parts.
     Leave(Uuid),
 }
@@ -34,7 +35,7 @@ impl Step {
     fn tenant(&self) -> Uuid {
         match self {
             Self::Forks(tenant, _) | Self::Leave(tenant) => *tenant,
-            Self::Part(part, _) => part.tenant,
+            Self::Part(part, ..) => part.tenant,
         }
     }
 }
@@ -65,14 +66,19 @@ pub struct Tenants<'a> {
     pub rider: &'a dyn BatchRider,
     pub losses: &'a mut Losses,
     pub counts: Counts,
-    /// Forks of all tenants that have any: few, for something must have been declared lost before.
-    pub forks: BTreeMap<Uuid, Forks>,
+    /// What was declared lost before.
+    pub declared: Declarations,
     followed: Option<Followed>,
 }
 
 impl<'a> Tenants<'a> {
-    /// Nothing was replayed yet.
-    pub const fn new(database: &'a Database, rider: &'a dyn BatchRider, losses: &'a mut Losses) -> Self {
+    /// Nothing was replayed yet. These are the declarations that the archives tell of.
+    pub const fn new(
+        database: &'a Database,
+        rider: &'a dyn BatchRider,
+        losses: &'a mut Losses,
+        ended: BTreeMap<Uuid, i64>,
+    ) -> Self {
         let counts = Counts {
             applied: 0,
             known: 0,
@@ -83,7 +89,10 @@ impl<'a> Tenants<'a> {
             rider,
             losses,
             counts,
-            forks: BTreeMap::new(),
+            declared: Declarations {
+                ended,
+                forks: BTreeMap::new(),
+            },
             followed: None,
         }
     }
@@ -105,7 +114,7 @@ impl<'a> Tenants<'a> {
             self.rider.restore(&tx, &fold.records).await?;
         }
         tx.commit().await?;
-        self.counts.applied += fold.parts as u64;
+        self.counts.applied += fold.steps;
         Ok(true)
     }
 
@@ -117,15 +126,17 @@ impl<'a> Tenants<'a> {
         for step in steps {
             let tenant = step.tenant();
             let mut position = positions.get(&tenant).copied();
-            let followed = self.follow(tenant);
             match step {
                 Step::Forks(_, forks) => {
-                    followed.begin(forks.clone(), position);
-                    self.forks.insert(tenant, forks);
+                    self.follow(tenant).begin(forks.clone(), position);
+                    self.declared.forks.insert(tenant, forks);
                 }
-                Step::Leave(_) => followed.jump(&mut position, &mut fold),
-                Step::Part(part, author) => {
-                    let counts = followed.take(part, author, &mut position, &mut fold);
+                Step::Leave(_) => self.follow(tenant).jump(&mut position, &mut fold),
+                Step::Part(part, _, line) if self.declared.is_lost(tenant, part.version, line) => {
+                    self.counts.known += 1;
+                }
+                Step::Part(part, author, _) => {
+                    let counts = self.follow(tenant).take(part, author, &mut position, &mut fold);
                     self.counts.known += counts.known;
                     self.counts.behind += counts.behind;
                 }
@@ -191,9 +202,6 @@ impl Followed {
             known: 1,
             ..Counts::default()
         };
-        if self.forks.is_lost(part.version) {
-            return known;
-        }
         // what stands beside the last version before a fork is still part of it
         if position.is_some_and(|position| position.version < part.version) {
             self.jump(position, fold);
@@ -251,8 +259,11 @@ fn gather(sources: &mut Sources, sorted: &mut Sorted) -> std::io::Result<Vec<Ste
         let Some(entry) = sorted.next()? else { break };
         bytes += entry.place().bytes as usize;
         match sources.read(&entry)? {
-            Record::Fork(fork) => steps.push(Step::Forks(fork.tenant, all_forks(fork, sources, sorted)?)),
-            Record::Part(part) => steps.push(Step::Part(part, sources.author(&entry))),
+            Record::Fork(fork) => steps.push(Step::Forks(
+                fork.tenant,
+                all_forks((entry.boot, fork), sources, sorted)?,
+            )),
+            Record::Part(part) => steps.push(Step::Part(part, sources.author(&entry), sources.line(&entry))),
             _ => {}
         }
         let goes_on = sorted
@@ -265,13 +276,13 @@ fn gather(sources: &mut Sources, sorted: &mut Sorted) -> std::io::Result<Vec<Ste
     Ok(steps)
 }
 
-fn all_forks(first: Fork, sources: &mut Sources, sorted: &mut Sorted) -> std::io::Result<Forks> {
+fn all_forks((declaration, first): (Uuid, Fork), sources: &mut Sources, sorted: &mut Sorted) -> std::io::Result<Forks> {
     let mut forks = Forks::default();
-    forks.add(first);
+    forks.add(declaration, first);
     while sorted.peek().is_some_and(|entry| entry.is_fork_of(first.tenant)) {
         let Some(entry) = sorted.next()? else { break };
         if let Record::Fork(fork) = sources.read(&entry)? {
-            forks.add(fork);
+            forks.add(entry.boot, fork);
         }
     }
     Ok(forks)

@@ -52,6 +52,7 @@ pub struct History<'a> {
     pub tenants: Vec<TenantId>,
     pub folder: tempfile::TempDir,
     pub dice: Dice,
+    progress: u64,
     open: Vec<(usize, HoldRequest, Hold)>,
 }
 
@@ -66,6 +67,7 @@ impl<'a> History<'a> {
             tenants: Vec::new(),
             folder: tempfile::tempdir().unwrap(),
             dice: Dice::new(seed),
+            progress: 0,
             open: Vec::new(),
         };
         for _ in 0..nodes {
@@ -85,6 +87,7 @@ impl<'a> History<'a> {
             tenants: self.tenants,
             folder: self.folder,
             dice: self.dice,
+            progress: self.progress,
             open: self.open,
         }
     }
@@ -106,7 +109,9 @@ impl<'a> History<'a> {
         let boot = Uuid::now_v7();
         let node = NodeIdentity { id, boot };
         let archive = Archive::start(self.settings(id), node, line).unwrap();
-        let spools = NodeSpools::open(&self.folder.path().join(boot.to_string()), 1 << 20).unwrap();
+        let data_folder = self.folder.path().join(boot.to_string());
+        std::fs::create_dir_all(&data_folder).unwrap();
+        let spools = NodeSpools::open(&data_folder, 1 << 20).unwrap();
         let foundation = Foundation {
             store: Arc::new(self.world.store().with_archive(archive.clone())),
             spools: Arc::new(spools),
@@ -206,6 +211,8 @@ impl<'a> History<'a> {
                 };
                 self.nodes[node].ledger.book_refused_cost(refused);
             }
+            // a machine under load may look like a database that is away
+            Err(LedgerError::Unavailable) => {}
             Err(error) => panic!("{error}"),
         }
     }
@@ -215,7 +222,9 @@ impl<'a> History<'a> {
             return;
         }
         let which = usize::try_from(self.dice.below(self.open.len() as u64)).unwrap();
-        let nanos = self.dice.below(500);
+        // progress is cumulative
+        self.progress += self.dice.below(5);
+        let nanos = self.progress;
         let (_, request, hold) = &self.open[which];
         hold.progress(
             &charge_of(nanos),
@@ -274,7 +283,7 @@ impl<'a> History<'a> {
     pub async fn barrier(&mut self, node: usize) {
         let tenant = self.tenants[0];
         for _ in 0..2 {
-            drop(self.nodes[node].ledger.hold(hold_request(tenant, 0)).await.unwrap());
+            while let Err(LedgerError::Unavailable) = self.nodes[node].ledger.hold(hold_request(tenant, 0)).await {}
         }
         // the last end is written when nothing is left but the holds that are open
         let open = self.open.iter().map(|(at, ..)| at).filter(|at| **at == node).count();
