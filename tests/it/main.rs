@@ -30,4 +30,5 @@ mod recordings;
 mod recovery;
 mod refusals;
 mod resources;
+mod restore;
 mod sdk;

@@ -136,7 +136,7 @@ async fn open_tenants(database: &Database, count: usize) -> Result<Vec<TenantId>
     let tenants: Vec<TenantId> = (0..count).map(|_| TenantId::generate()).collect();
     let tx = database.begin().await?;
     for tenant in &tenants {
-        movements::open_account(&tx, *tenant).await?;
+        drop(movements::open_account(&tx, *tenant).await?);
         let grant = Grant {
             tenant: *tenant,
             amount: CREDIT,

@@ -7,6 +7,11 @@ use store::{Backend, StoreError, Tx, audit::Actor};
 
 use crate::{
     LedgerError,
+    archive::{
+        Movement, gate,
+        record::{LotRow, Part},
+        standing, transaction_row,
+    },
     chart::{Account, LotKind},
     posting::{Posting, Transaction, transaction_id},
     rules::Balance,
@@ -66,31 +71,35 @@ pub struct Granted {
     pub paid_debt: Amount,
     /// The available credit afterwards.
     pub available: Amount,
+    /// For the archive, after the commit.
+    pub movement: Movement,
 }
 
-/// Opens the account of a new tenant, with nothing in it.
+/// Opens the account of a new tenant, with nothing in it. What it answers is for the archive, after the commit.
 ///
 /// # Errors
 /// What the database says.
-pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<(), StoreError> {
+pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<Movement, StoreError> {
     tx.execute(
         "INSERT INTO acct (tenant_id, available, held, debt, version) VALUES ($1, 0, 0, 0, 0)",
         vec![tenant.as_uuid().into()],
     )
     .await?;
-    Ok(())
+    Ok(Movement::step(tenant, 0, tx.now().await?))
 }
 
 /// Gives credit. Incoming paid credit pays debt first; the rest becomes a lot.
 ///
 /// # Errors
 /// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::ExpiryPassed`], [`LedgerError::Duplicate`] when
-/// the source was granted before, and what the database says.
+/// the source was granted before, [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, and
+/// what the database says.
 pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, LedgerError> {
     if grant.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount("the amount of a grant must be more than 0"));
     }
-    let balance = lock_balance(tx, grant.tenant).await?;
+    gate::refuse_while_closed(tx).await?;
+    let (balance, version) = lock_balance(tx, grant.tenant).await?;
     let now = tx.now().await?;
     if grant.expires_at.is_some_and(|expiry| expiry <= now) {
         return Err(LedgerError::ExpiryPassed);
@@ -108,7 +117,11 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
             "the balance would exceed the largest amount",
         ))?;
     let lot = (!credit.is_zero()).then(LotId::generate);
-    write_posting(tx, actor, grant, (lot, credit), paid_debt, now).await?;
+    let transaction = posting(grant, lot, credit, paid_debt);
+    match write_transactions(tx, actor.as_str(), std::slice::from_ref(&transaction), now).await {
+        Err(StoreError::Conflict) => return Err(LedgerError::Duplicate),
+        other => other?,
+    }
     if let Some(lot) = lot {
         insert_lot(tx, grant, lot, credit, now).await?;
     }
@@ -121,51 +134,83 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
         ],
     )
     .await?;
+    let after = Balance {
+        available,
+        held: balance.held,
+        debt: balance.debt.less(paid_debt),
+    };
+    let mut movement = Movement::step(grant.tenant, version + 1, now);
+    movement.0.was = standing(balance);
+    movement.0.now = standing(after);
+    movement
+        .0
+        .granted
+        .extend(lot.map(|lot| lot_row(grant, lot, credit, now)));
+    movement
+        .0
+        .transactions
+        .push(transaction_row(&transaction, actor.as_str(), now));
     Ok(Granted {
         lot,
         paid_debt,
         available,
+        movement,
     })
 }
 
-async fn lock_balance(tx: &Tx, tenant: TenantId) -> Result<Balance, StoreError> {
+impl Movement {
+    /// A change of a tenant's balance to a version, still without its rows.
+    pub(crate) fn step(tenant: TenantId, version: i64, now: UnixMs) -> Self {
+        Self(Box::new(Part {
+            tenant: tenant.as_uuid(),
+            version,
+            is_step: true,
+            at_ms: now.0,
+            ..Part::default()
+        }))
+    }
+}
+
+fn lot_row(grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> LotRow {
+    LotRow {
+        id: lot.as_uuid(),
+        kind: grant.kind.lot_kind().as_str().to_owned(),
+        granted: credit.nanos(),
+        remaining: credit.nanos(),
+        expires_at_ms: grant.expires_at.map(|at| at.0),
+        created_at_ms: now.0,
+    }
+}
+
+/// The balance and the account's version.
+async fn lock_balance(tx: &Tx, tenant: TenantId) -> Result<(Balance, i64), StoreError> {
     let sql = match tx.backend() {
-        Backend::Postgres => "SELECT available, held, debt FROM acct WHERE tenant_id = $1 FOR UPDATE",
-        Backend::Sqlite => "SELECT available, held, debt FROM acct WHERE tenant_id = $1",
+        Backend::Postgres => "SELECT available, held, debt, version FROM acct WHERE tenant_id = $1 FOR UPDATE",
+        Backend::Sqlite => "SELECT available, held, debt, version FROM acct WHERE tenant_id = $1",
     };
     let rows = tx.query(sql, vec![tenant.as_uuid().into()]).await?;
     let row = rows.first().ok_or(StoreError::MissingReference)?;
-    Ok(Balance {
+    let balance = Balance {
         available: Amount::from_nanos(row.try_get("", "available")?),
         held: Amount::from_nanos(row.try_get("", "held")?),
         debt: Amount::from_nanos(row.try_get("", "debt")?),
-    })
+    };
+    Ok((balance, row.try_get("", "version")?))
 }
 
-async fn write_posting(
-    tx: &Tx,
-    actor: &Actor,
-    grant: &Grant,
-    (lot, credit): (Option<LotId>, Amount),
-    paid_debt: Amount,
-    now: UnixMs,
-) -> Result<(), LedgerError> {
+fn posting(grant: &Grant, lot: Option<LotId>, credit: Amount, paid_debt: Amount) -> Transaction {
     let mut posting = Posting::default();
     if let Some(lot) = lot {
         let account = Account::Credit(grant.kind.lot_kind(), grant.tenant, lot);
         posting.transfer(grant.kind.debit(), account, credit);
     }
     posting.transfer(grant.kind.debit(), Account::CustomerDebt(grant.tenant), paid_debt);
-    let transaction = Transaction {
+    Transaction {
         id: transaction_id(&[b"grant", grant.tenant.as_uuid().as_bytes(), grant.source.as_bytes()]),
         kind: "grant",
         tenant: Some(grant.tenant),
         reference: grant.source.clone(),
         posting,
-    };
-    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
-        Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
-        other => Ok(other?),
     }
 }
 

@@ -75,6 +75,8 @@ pub enum BrokenBook {
 pub struct Book {
     /// Balances of the tenants named in the batch. A tenant without one has no credit.
     pub balances: BTreeMap<TenantId, Balance>,
+    /// The versions of those accounts as read; every change of a balance counts one up.
+    pub versions: BTreeMap<TenantId, i64>,
     /// Unspent lots of those tenants.
     pub lots: BTreeMap<TenantId, Vec<Lot>>,
     /// Budgets named in the batch.
@@ -336,24 +338,8 @@ impl Book {
                 row.overrun,
             );
         }
-        if let End::Settle(settled) = &closing.end {
-            let cost = settled.provider_cost();
-            self.changes.operator.transfer(
-                Account::ProviderCost(cost.provider.clone()),
-                Account::ProviderPayable(cost.provider.clone()),
-                cost.amount,
-            );
-        }
-        let loss = match closing.reason {
-            Reason::RelayCrashed | Reason::HoldExpired => Loss::Node,
-            _ => Loss::Unbilled,
-        };
-        for cost in &closing.unbilled {
-            self.changes.operator.transfer(
-                Account::OperatorLoss(loss),
-                Account::ProviderPayable(cost.provider.clone()),
-                cost.amount,
-            );
+        for (debit, credit, amount) in operator_transfers(closing) {
+            self.changes.operator.transfer(debit, credit, amount);
         }
     }
 
@@ -398,6 +384,24 @@ impl Book {
         self.changes.charged.insert(row.request);
         self.charges.insert(row.request, row);
     }
+}
+
+/// What the end of a hold posts between the operator and its providers: debit, credit, amount.
+pub(crate) fn operator_transfers(closing: &Closing) -> impl Iterator<Item = (Account, Account, Amount)> {
+    let settled = match &closing.end {
+        End::Settle(settled) => Some(settled.provider_cost()),
+        End::Void => None,
+    };
+    let cost = settled.map(|cost| (Account::ProviderCost(cost.provider.clone()), cost));
+    let loss = match closing.reason {
+        Reason::RelayCrashed | Reason::HoldExpired => Loss::Node,
+        _ => Loss::Unbilled,
+    };
+    let unbilled = closing.unbilled.iter();
+    let unbilled = unbilled.map(move |cost| (Account::OperatorLoss(loss), cost));
+    cost.into_iter()
+        .chain(unbilled)
+        .map(|(debit, cost)| (debit, Account::ProviderPayable(cost.provider.clone()), cost.amount))
 }
 
 /// What is left after taking a part; a store must never be asked to write less than nothing.

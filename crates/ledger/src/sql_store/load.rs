@@ -16,15 +16,16 @@ use crate::{
     rules::Book,
 };
 
-// First message. The columns that its queries share: an id, three amounts, a text.
-const BALANCES: &str = "SELECT tenant_id, available, held, debt, CAST(NULL AS TEXT) FROM acct \
+// First message. The columns that its queries share: an id, four numbers, a text.
+const BALANCES: &str = "SELECT tenant_id, available, held, debt, version, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, CAST(NULL AS TEXT) FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, version, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
 /// Which budgets a hold named never changes, so this may be read before the hold itself is locked.
 const NAMED_BUDGETS: &str = "SELECT request_id, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
-     budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
+     CAST(NULL AS BIGINT), budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
 const BALANCE_COLUMNS: [usize; 4] = [0, 1, 2, 3];
+const VERSION_COLUMN: usize = 4;
 
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 
@@ -104,9 +105,10 @@ async fn load_balances(
         if query == 0 {
             let (tenant, balance) = read_balance_at(&row, BALANCE_COLUMNS)?;
             book.balances.insert(tenant, balance);
+            book.versions.insert(tenant, row.number(VERSION_COLUMN)?);
         } else {
             let request = RequestId::from_uuid(row.uuid(0)?);
-            named.insert(request, budget_keys(&row, 4)?.into_vec());
+            named.insert(request, budget_keys(&row, 5)?.into_vec());
         }
     }
     Ok(named)

@@ -37,17 +37,18 @@ const ENTRIES: &str = "INSERT INTO entry (tx_id, line, account, amount) \
      SELECT r.tx_id, r.line, r.account, r.amount FROM {rows}";
 const KNOWN_TRANSACTIONS: &str = "SELECT id FROM tx WHERE id IN (SELECT r.id FROM {rows})";
 
-const WRITER: &str = "system:ledger-writer";
+/// Who writes the transactions of batches.
+pub const WRITER: &str = "system:ledger-writer";
 
 /// A statement and its rows.
 type Change = (&'static str, Rows);
 
-/// Writes everything that the batch changed.
-pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<(), StoreError> {
+/// Writes everything that the batch changed. Answers the late costs that were not booked before.
+pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<Vec<Transaction>, StoreError> {
     let late = unknown_late_costs(tx, book).await?;
     let reference = format!("batch:{}:{}:{}", name.node, name.boot, name.number);
     let mut transactions = batch_transactions(name, &reference, book);
-    transactions.extend(late.into_iter().map(Header::of));
+    transactions.extend(late.iter().copied().map(Header::of));
     let [transactions, entries] = transaction_changes(WRITER, &transactions, now)?;
     let changes = [
         changed_balances(book),
@@ -60,7 +61,8 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
         entries,
         new_charges(book, now),
     ];
-    tx.execute_together(&changes).await
+    tx.execute_together(&changes).await?;
+    Ok(late.into_iter().cloned().collect())
 }
 
 fn changed_balances(book: &Book) -> Change {

@@ -126,6 +126,32 @@ impl World {
         assert!(report.is_clean(), "{report:#?}");
     }
 
+    /// A database of its own with what is in this one now, as a restored backup would have it.
+    pub async fn backup(&self) -> Self {
+        if let Some((server, name)) = &self.server {
+            let copy = Self::postgres().await.unwrap();
+            let (_, copied) = copy.server.clone().unwrap();
+            let (base, _) = server.rsplit_once('/').unwrap();
+            // the copy has the schema already; a backup brings its own
+            let script = format!(
+                "set -e; psql -q '{base}/{copied}' -c 'SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public'; \
+                 pg_dump '{base}/{name}' | psql -q -v ON_ERROR_STOP=1 '{base}/{copied}' >/dev/null"
+            );
+            let status = tokio::process::Command::new("bash")
+                .args(["-c", &script])
+                .status()
+                .await
+                .unwrap();
+            assert!(status.success(), "the backup was made");
+            return copy;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("truerelay.sqlite");
+        let sql = format!("VACUUM INTO '{}'", file.display());
+        self.database.readers().execute_unprepared(&sql).await.unwrap();
+        Self::open(DatabaseSettings::Sqlite { file }, Some(folder), None).await
+    }
+
     pub fn store(&self) -> SqlBatchStore {
         SqlBatchStore::new(self.database.clone(), Arc::clone(&self.rider) as Arc<dyn BatchRider>)
     }
@@ -168,7 +194,7 @@ impl World {
     pub async fn tenant(&self, credit: i64) -> TenantId {
         let tenant = TenantId::generate();
         let tx = self.database.begin().await.unwrap();
-        movements::open_account(&tx, tenant).await.unwrap();
+        drop(movements::open_account(&tx, tenant).await.unwrap());
         tx.commit().await.unwrap();
         if credit > 0 {
             self.grant(tenant, GrantKind::Payment, credit, "first").await.unwrap();

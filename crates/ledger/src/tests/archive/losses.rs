@@ -1,0 +1,239 @@
+//! Archives with gaps: the loss is named, nobody is charged more than before, and what is declared lost stays lost.
+
+use std::collections::BTreeSet;
+
+use super::{
+    history::History,
+    tables::{assert_same, rows_of},
+};
+use crate::{
+    LedgerError,
+    archive::{Loss, ReplayOrder, ReplayOutcome, refuse_restored, replay},
+    movements::GrantKind,
+    tests::world::World,
+};
+
+on_every_database! {
+    a_lost_segment_is_named_and_nobody_is_charged_more,
+    a_damaged_segment_is_named,
+    without_any_archive_the_rest_is_declared_lost,
+    what_was_declared_lost_stays_lost_after_the_next_restore,
+    an_account_that_went_on_after_the_restore_is_not_overwritten,
+}
+
+/// Takes one segment out of the middle of the history behind the backup.
+fn without_one(order: &mut ReplayOrder, before: &BTreeSet<std::path::PathBuf>) -> std::path::PathBuf {
+    order.archives.sort();
+    let later: Vec<usize> = (0..order.archives.len())
+        .filter(|at| !before.contains(&order.archives[*at]))
+        .collect();
+    order.archives.remove(later[later.len() / 3])
+}
+
+/// Every charge of the restored database is one of the original.
+async fn assert_nobody_is_charged_more(restored: &World, original: &World) {
+    let (restored, original) = (rows_of(restored).await, rows_of(original).await);
+    let original: BTreeSet<&String> = original["charge"].iter().collect();
+    assert!(restored["charge"].iter().all(|row| original.contains(row)));
+}
+
+async fn a_lost_segment_is_named_and_nobody_is_charged_more(world: &World) {
+    for seed in [31, 32, 33] {
+        let mut history = History::begin(world, 2, seed).await;
+        let own = history.nodes[0].id;
+        history.go_on(30).await;
+        let backup = world.backup().await;
+        let before: BTreeSet<_> = history.segments().into_iter().collect();
+        history.go_on(200).await;
+        history.stop().await;
+        let mut order = history.order(own);
+        without_one(&mut order, &before);
+        let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+        assert_eq!(report.outcome, ReplayOutcome::Incomplete, "{report:?}");
+        assert!(
+            report
+                .losses
+                .named
+                .iter()
+                .any(|loss| matches!(loss, Loss::Batches { .. })),
+            "{report:?}"
+        );
+        let behind: u64 = report
+            .losses
+            .named
+            .iter()
+            .filter_map(|loss| match loss {
+                Loss::Versions { behind, .. } => Some(behind.parts),
+                _ => None,
+            })
+            .sum();
+        assert_eq!(behind, report.parts.behind);
+        assert_nobody_is_charged_more(&backup, world).await;
+        let tenant = history.tenants[0];
+        let refused = backup.grant(tenant, GrantKind::Promotion, 9, "while closed").await;
+        assert!(matches!(refused, Err(LedgerError::AwaitsReplay(_))), "{refused:?}");
+
+        // the missing segment is found after all
+        let found = history.order(own);
+        let other = backup.backup().await;
+        let report = replay(&other.database, &*other.rider, &found, |_| {}).await.unwrap();
+        assert_eq!(report.outcome, ReplayOutcome::Complete, "{report:?}");
+        assert_same(&rows_of(&other).await, &rows_of(world).await);
+        other.end().await;
+
+        // or it is not
+        order.declare_lost = Some("the disk is gone".to_owned());
+        let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+        assert_eq!(report.outcome, ReplayOutcome::DeclaredLost, "{report:?}");
+        backup.assert_clean().await;
+        assert_nobody_is_charged_more(&backup, world).await;
+        backup.grant(tenant, GrantKind::Promotion, 9, "after it").await.unwrap();
+        refuse_restored(&backup.database, &history.archive_folder(own), own)
+            .await
+            .unwrap();
+        assert_eq!(
+            backup
+                .number("SELECT COUNT(*) FROM audit WHERE action = 'ledger.declare_lost'")
+                .await,
+            1
+        );
+        backup.end().await;
+    }
+}
+
+async fn a_damaged_segment_is_named(world: &World) {
+    let mut history = History::begin(world, 1, 41).await;
+    let own = history.nodes[0].id;
+    let backup = world.backup().await;
+    history.go_on(120).await;
+    history.stop().await;
+    let segments = history.segments();
+    let damaged = &segments[segments.len() / 2];
+    let mut bytes = std::fs::read(damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(damaged, bytes).unwrap();
+    let mut order = history.order(own);
+    order.declare_lost = Some("a bad sector".to_owned());
+    let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+    let named = report
+        .losses
+        .named
+        .iter()
+        .any(|loss| matches!(loss, Loss::Damage { segment, .. } if segment == damaged));
+    assert!(named, "{report:?}");
+    assert_nobody_is_charged_more(&backup, world).await;
+    backup.end().await;
+}
+
+async fn without_any_archive_the_rest_is_declared_lost(world: &World) {
+    let mut history = History::begin(world, 2, 51).await;
+    let own = history.nodes[0].id;
+    history.go_on(60).await;
+    let backup = world.backup().await;
+    history.go_on(60).await;
+    history.stop().await;
+    refuse_restored(&backup.database, &history.archive_folder(own), own)
+        .await
+        .unwrap_err();
+    let mut order = history.order(own);
+    order.archives.clear();
+    let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+    assert_eq!(report.outcome, ReplayOutcome::Incomplete);
+    let missing = report
+        .losses
+        .named
+        .iter()
+        .filter(|loss| matches!(loss, Loss::NoArchive { .. }))
+        .count();
+    assert_eq!(missing, 2, "both nodes were writing: {report:?}");
+    let balances = rows_of(&backup).await;
+    order.declare_lost = Some("both disks are gone".to_owned());
+    let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+    assert_eq!(report.outcome, ReplayOutcome::DeclaredLost);
+    assert_eq!(rows_of(&backup).await["charge"], balances["charge"]);
+    // the archive that is still there belongs to what was given up
+    let line = refuse_restored(&backup.database, &history.archive_folder(own), own)
+        .await
+        .unwrap();
+    assert!(line > 0);
+    backup.end().await;
+}
+
+async fn what_was_declared_lost_stays_lost_after_the_next_restore(world: &World) {
+    let mut history = History::begin(world, 2, 61).await;
+    let own = history.nodes[0].id;
+    history.go_on(30).await;
+    let (first, second) = (world.backup().await, world.backup().await);
+    let third = world.backup().await;
+    let before: BTreeSet<_> = history.segments().into_iter().collect();
+    history.go_on(150).await;
+    history.stop().await;
+    let mut order = history.order(own);
+    let lost = without_one(&mut order, &before);
+    order.declare_lost = Some("gone".to_owned());
+    let report = replay(&first.database, &*first.rider, &order, |_| {}).await.unwrap();
+    assert_eq!(report.outcome, ReplayOutcome::DeclaredLost, "{report:?}");
+    assert!(report.parts.behind > 0, "{report:?}");
+
+    // life goes on, and the same old backup has to be restored again
+    let line = refuse_restored(&first.database, &history.archive_folder(own), own)
+        .await
+        .unwrap();
+    let mut later = history.moved_to(&first);
+    later.add_node(own, line).await;
+    later.go_on(80).await;
+    later.stop().await;
+    let expected = rows_of(&first).await;
+    let refusal = refuse_restored(&second.database, &later.archive_folder(own), own).await;
+    assert!(matches!(refusal, Err(LedgerError::AwaitsReplay(_))), "{refusal:?}");
+    let mut order = later.order(own);
+    order.archives.retain(|segment| *segment != lost);
+    order.declare_lost = Some("the same".to_owned());
+    replay(&second.database, &*second.rider, &order, |_| {}).await.unwrap();
+    let mut found = rows_of(&second).await;
+    // the batches of the lost segment are declared lost once more, which begins another line
+    for (rows, of) in [(&mut found, &second), (&mut expected.clone(), &first)] {
+        assert!(rows["acct"].len() > 3);
+        of.assert_clean().await;
+    }
+    let mut expected = expected;
+    found.remove("acct");
+    expected.remove("acct");
+    assert_same(&found, &expected);
+
+    // should the lost segment be found now, it changes no customer's balance
+    let order = later.order(own);
+    replay(&third.database, &*third.rider, &order, |_| {}).await.unwrap();
+    let found = rows_of(&third).await;
+    for table in ["lot", "charge", "budget", "hold"] {
+        assert_eq!(found[table], rows_of(&first).await[table], "{table}");
+    }
+    third.end().await;
+    second.end().await;
+    first.end().await;
+}
+
+async fn an_account_that_went_on_after_the_restore_is_not_overwritten(world: &World) {
+    let mut history = History::begin(world, 1, 71).await;
+    let own = history.nodes[0].id;
+    let tenant = history.tenants[0];
+    let backup = world.backup().await;
+    history.grant(tenant, GrantKind::Promotion, 5).await.unwrap();
+    history.grant(tenant, GrantKind::Promotion, 6).await.unwrap();
+    history.stop().await;
+    // a node that does not know of the restore
+    backup
+        .grant(tenant, GrantKind::Promotion, 1_000, "meanwhile")
+        .await
+        .unwrap();
+    let order = history.order(own);
+    let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+    assert_eq!(report.outcome, ReplayOutcome::Incomplete);
+    assert!(
+        matches!(report.losses.named[..], [Loss::OtherHistory { .. }]),
+        "{report:?}"
+    );
+    assert_eq!(backup.balance(tenant).await, (6_000, 0, 0));
+    backup.end().await;
+}
