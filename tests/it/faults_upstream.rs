@@ -55,7 +55,7 @@ impl Reading {
     }
 
     /// What it said in all, to its end or its break.
-    async fn rest(mut self) -> String {
+    async fn read_to_end(mut self) -> String {
         let mut rest = self.response.bytes_stream();
         while let Some(Ok(chunk)) = rest.next().await {
             self.text.push_str(std::str::from_utf8(&chunk).unwrap());
@@ -83,7 +83,7 @@ async fn a_reset_in_mid_stream_costs_what_was_relayed_and_is_said() {
             reading.until_events(12).await;
             app.provider_faults().break_open(how);
             let id = reading.id.clone();
-            let text = reading.rest().await;
+            let text = reading.read_to_end().await;
             assert_broken_off(&text, "upstream_cut_off");
             let provider = app.simulator.log().remove(0);
             let closed = closed_within_counts(&app, &id, &text, &provider).await;
@@ -103,7 +103,7 @@ async fn an_answer_cut_at_any_byte_is_free_or_costs_what_was_relayed_and_never_l
         app.simulator.reset();
         app.simulator.script(words(20, Faults::default())).unwrap();
         let before = app.provider_faults().counts().bytes_to_client;
-        let undisturbed = Reading::of(app.client().begin(path, &body).await).rest().await;
+        let undisturbed = Reading::of(app.client().begin(path, &body).await).read_to_end().await;
         let mark = if path == "/v1/messages" {
             "message_stop"
         } else {
@@ -131,7 +131,7 @@ async fn an_answer_cut_at_any_byte_is_free_or_costs_what_was_relayed_and_never_l
                 closed_free(&app, &id).await;
                 continue;
             }
-            let text = Reading::of(response).rest().await;
+            let text = Reading::of(response).read_to_end().await;
             assert!(!text.contains(mark), "{after:?}: {text}");
             assert!(text.contains("\"error\""), "{after:?}: an error event ends it: {text}");
             let closed = app.closed(&id).await;
@@ -164,7 +164,7 @@ async fn an_orderly_end_without_the_end_mark_is_an_answer_that_broke_off() {
     app.simulator.script(rule).unwrap();
     let reading = Reading::of(app.client().begin(path, &body).await);
     let id = reading.id.clone();
-    assert_broken_off(&reading.rest().await, "upstream_cut_off");
+    assert_broken_off(&reading.read_to_end().await, "upstream_cut_off");
     let closed = app.closed(&id).await;
     assert_eq!(
         (&closed["reason"], &closed["usage"]["tokens"]["output"]),
@@ -189,7 +189,7 @@ async fn a_provider_that_accepts_and_says_nothing_costs_nothing_and_blocks_nothi
         let served = app.client().begin(path, &body).await;
         let reading = Reading::of(served);
         let id = reading.id.clone();
-        reading.rest().await;
+        reading.read_to_end().await;
         assert_eq!(app.closed(&id).await["reason"], "completed");
     }
     app.finish().await;
@@ -212,7 +212,7 @@ async fn a_stream_that_falls_silent_inside_an_event_costs_what_was_relayed() {
         });
         app.simulator.release("rest");
         let id = reading.id.clone();
-        let text = reading.rest().await;
+        let text = reading.read_to_end().await;
         assert_broken_off(&text, "timeout_after_output");
         let provider = app.simulator.log().remove(0);
         let closed = closed_within_counts(&app, &id, &text, &provider).await;
@@ -238,7 +238,7 @@ async fn a_drip_is_ended_by_the_limit_for_the_whole_request() {
         app.simulator.release("rest");
         let id = reading.id.clone();
         // no byte is late enough for the idle limit, which is a minute: only the other one can end this
-        let text = tokio::time::timeout(Duration::from_secs(30), reading.rest())
+        let text = tokio::time::timeout(Duration::from_secs(30), reading.read_to_end())
             .await
             .unwrap();
         assert_broken_off(&text, "timeout_after_output");

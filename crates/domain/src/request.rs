@@ -76,6 +76,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Recovery has ended the request, in place of the node that should have: its cost is a supposition.
+    pub const fn is_by_recovery(self) -> bool {
+        matches!(self, Self::RelayCrashed | Self::HoldExpired)
+    }
+
     /// The stable code, as stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -251,6 +251,10 @@ impl Book {
                 self.book_refused_cost(closing);
                 return Ok(());
             }
+            // recovery only supposes what a request cost, and whoever ended it knew
+            if closing.reason.is_by_recovery() {
+                return Ok(());
+            }
             let booked = existing.provider_cost.checked_add(existing.unbilled);
             self.book_late_cost(closing, booked.unwrap_or(Amount::MAX));
             return Ok(());
@@ -393,9 +397,10 @@ pub(crate) fn operator_transfers(closing: &Closing) -> impl Iterator<Item = (Acc
         End::Void => None,
     };
     let cost = settled.map(|cost| (Account::ProviderCost(cost.provider.clone()), cost));
-    let loss = match closing.reason {
-        Reason::RelayCrashed | Reason::HoldExpired => Loss::Node,
-        _ => Loss::Unbilled,
+    let loss = if closing.reason.is_by_recovery() {
+        Loss::Node
+    } else {
+        Loss::Unbilled
     };
     let unbilled = closing.unbilled.iter();
     let unbilled = unbilled.map(move |cost| (Account::OperatorLoss(loss), cost));

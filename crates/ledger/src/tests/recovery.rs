@@ -1,12 +1,12 @@
 //! Holds that nobody will end: of earlier boots, and of anybody by age.
 
-use domain::NodeId;
+use domain::{Amount, NodeId, request::Reason};
 
 use super::world::*;
 use crate::{
     Abandoned, HoldRequest, Ledger, LedgerStore, NodeIdentity,
     batch::{Item, ItemOutcome},
-    items::{Progress, Settled},
+    items::{Progress, ProviderCost, Settled},
 };
 
 on_every_database! {
@@ -88,6 +88,18 @@ async fn a_late_end_books_its_cost_once_and_charges_nobody(world: &World) {
         assert_eq!(world.posted("operator_loss:late").await, 350);
         assert_eq!(world.posted("provider_payable:acme").await, -350);
     }
+    // recovery that comes after the end knows nothing better
+    let mut recovered = void_item(&request);
+    if let Item::Close(closing) = &mut recovered {
+        closing.reason = Reason::HoldExpired;
+        closing.unbilled.push(ProviderCost {
+            provider: "acme".to_owned(),
+            amount: Amount::from_nanos(390),
+        });
+    }
+    batches.send(vec![recovered]).await;
+    assert_eq!(world.posted("operator_loss:late").await, 350);
+    assert_eq!(world.posted("operator_loss:node").await, 0);
     assert_eq!(world.number("SELECT COUNT(*) FROM charge").await, 1);
     // an end without any hold is written once, charges nobody, and is told
     let stray = hold_request(tenant, 400);

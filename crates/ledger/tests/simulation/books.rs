@@ -144,6 +144,9 @@ impl Books {
             self.ended.insert(closing.request, ended);
             return;
         }
+        if closing.reason.is_by_recovery() && self.ended.contains_key(&closing.request) {
+            return;
+        }
         let ended = self.ended.entry(closing.request).or_insert_with(|| Ended {
             was_refused: closing.reason == Reason::LedgerUnavailable,
             ..Ended::default()

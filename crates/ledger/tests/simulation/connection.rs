@@ -223,9 +223,11 @@ fn kill_after_commit(s: &mut State, life: LifeId) {
     }
 }
 
+type Outcome = Result<Committed, StoreError>;
+
 struct Answer {
-    answered: oneshot::Receiver<Result<Committed, StoreError>>,
-    silent: Arc<Mutex<Option<oneshot::Sender<Result<Committed, StoreError>>>>>,
+    answered: oneshot::Receiver<Outcome>,
+    silent: Arc<Mutex<Option<oneshot::Sender<Outcome>>>>,
 }
 
 /// Whether the database will never take an item of the batch.

@@ -173,7 +173,8 @@ pub fn demand_drained(s: &mut State, life: LifeId) {
     });
     // what a disk without room could not overwrite stays until there is something new
     let well_since = s.plan.chaos_ms.max(s.lives[life].paused_until);
-    let must_be_clear = s.now > well_since + 90_000 && !(s.plan.copies_on_write && !s.plan.full.is_empty());
+    let can_overwrite = !s.plan.copies_on_write || s.plan.full.is_empty();
+    let must_be_clear = can_overwrite && s.now > well_since + 90_000;
     let is_clear = kept.ends.is_empty() && kept.progress.is_empty();
     s.demand(is_clear || !must_be_clear, || {
         "all is well, and the spool keeps what is in the database".to_owned()

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Amount, RequestId, request::Reason};
+use domain::{Amount, RequestId};
 use ledger::items::Closing;
 
 use crate::{
@@ -137,5 +137,5 @@ impl Truth {
 
 /// Whether the node itself has ended the request, not recovery.
 pub fn is_own_end(closing: &Closing) -> bool {
-    !matches!(closing.reason, Reason::RelayCrashed | Reason::HoldExpired)
+    !closing.reason.is_by_recovery()
 }

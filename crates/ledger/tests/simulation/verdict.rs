@@ -66,7 +66,7 @@ fn unwritten(request: &Request, is_quarantined: bool) -> Option<String> {
 impl Case<'_> {
     /// Recovery has ended the request, not its node.
     fn is_recovered(&self) -> bool {
-        matches!(self.row.reason, Reason::RelayCrashed | Reason::HoldExpired)
+        self.row.reason.is_by_recovery()
     }
 
     /// What its node had accepted for it could not get lost.
