@@ -209,8 +209,7 @@ impl Backend {
                 std::fs::copy(backup.0.path(), file).expect("the backup is copied");
             }
             Self::Production { database_url, .. } => {
-                let restore =
-                    "psql -q \"$0\" -c 'SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public' && psql -q -v ON_ERROR_STOP=1 \"$0\" <\"$1\"";
+                let restore = "psql -q \"$0\" -c 'SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public' && psql -q -v ON_ERROR_STOP=1 \"$0\" <\"$1\"";
                 shell(restore, database_url, backup.0.path());
             }
         }

@@ -78,8 +78,9 @@ pub struct Granted {
 /// Opens the account of a new tenant, with nothing in it. What it answers is for the archive, after the commit.
 ///
 /// # Errors
-/// What the database says.
-pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<Movement, StoreError> {
+/// [`LedgerError::AwaitsReplay`] while a restored database waits for its archives; what the database says.
+pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<Movement, LedgerError> {
+    gate::refuse_while_closed(tx).await?;
     tx.execute(
         "INSERT INTO acct (tenant_id, available, held, debt, version) VALUES ($1, 0, 0, 0, 0)",
         vec![tenant.as_uuid().into()],

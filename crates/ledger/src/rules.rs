@@ -29,6 +29,15 @@ pub struct Balance {
     pub debt: Amount,
 }
 
+/// An account as it was read, before a batch was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountAsRead {
+    /// Counts the changes of its balance.
+    pub version: i64,
+    /// Its balance.
+    pub balance: Balance,
+}
+
 /// A lot with something left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lot {
@@ -75,8 +84,8 @@ pub enum BrokenBook {
 pub struct Book {
     /// Balances of the tenants named in the batch. A tenant without one has no credit.
     pub balances: BTreeMap<TenantId, Balance>,
-    /// The versions of those accounts as read; every change of a balance counts one up.
-    pub versions: BTreeMap<TenantId, i64>,
+    /// The accounts of those tenants as they were read, for the archive.
+    pub accounts: BTreeMap<TenantId, AccountAsRead>,
     /// Unspent lots of those tenants.
     pub lots: BTreeMap<TenantId, Vec<Lot>>,
     /// Budgets named in the batch.
@@ -96,8 +105,8 @@ pub struct Changes {
     pub balances: BTreeSet<TenantId>,
     /// Lots that were drawn on, with what is left.
     pub lots: BTreeMap<LotId, Amount>,
-    /// Budgets that changed.
-    pub budgets: BTreeSet<BudgetKey>,
+    /// Budgets that changed, and whose holds changed them.
+    pub budgets: BTreeMap<BudgetKey, TenantId>,
     /// Holds to insert.
     pub opened: BTreeSet<RequestId>,
     /// Holds to delete.
@@ -110,6 +119,8 @@ pub struct Changes {
     pub usage: BTreeMap<TenantId, Posting>,
     /// Postings between the operator and its providers, one transaction per batch.
     pub operator: Posting,
+    /// Whose requests its debits come from.
+    pub costs: Vec<(TenantId, Account, Amount)>,
     /// Costs that arrived after their request was closed, each its own transaction.
     pub late: Vec<Transaction>,
     /// Requests that were closed without a hold: somebody must look.
@@ -189,7 +200,7 @@ impl Book {
             // of nothing fits even where a limit was lowered below what had been used by then.
             let taken = budget.used.checked_add(budget.held).ok_or_else(overflow)?;
             budget.limit = claim.limit.max(taken);
-            self.changes.budgets.insert(claim.key);
+            self.changes.budgets.insert(claim.key, request.tenant);
         }
         self.holds.insert(request.request, open_hold(request));
         self.changes.opened.insert(request.request);
@@ -328,7 +339,7 @@ impl Book {
             let budget = self.budgets.entry(*key).or_default();
             budget.held = taken(budget.held, hold.amount, hold.tenant)?;
             budget.used = budget.used.checked_add(charged).ok_or_else(overflow)?;
-            self.changes.budgets.insert(*key);
+            self.changes.budgets.insert(*key, hold.tenant);
         }
         Ok(())
     }
@@ -342,9 +353,24 @@ impl Book {
                 row.overrun,
             );
         }
-        for (debit, credit, amount) in operator_transfers(closing) {
-            self.changes.operator.transfer(debit, credit, amount);
+        if let End::Settle(settled) = &closing.end {
+            let cost = settled.provider_cost();
+            self.post_cost(row.tenant, Account::ProviderCost(cost.provider.clone()), cost);
         }
+        let loss = if closing.reason.is_by_recovery() {
+            Loss::Node
+        } else {
+            Loss::Unbilled
+        };
+        for cost in &closing.unbilled {
+            self.post_cost(row.tenant, Account::OperatorLoss(loss), cost);
+        }
+    }
+
+    fn post_cost(&mut self, tenant: TenantId, debit: Account, cost: &ProviderCost) {
+        let payable = Account::ProviderPayable(cost.provider.clone());
+        self.changes.operator.transfer(debit.clone(), payable, cost.amount);
+        self.changes.costs.push((tenant, debit, cost.amount));
     }
 
     /// The cost of a closing that came too late, as far as it is not booked yet. Its transaction's id is made of
@@ -388,25 +414,6 @@ impl Book {
         self.changes.charged.insert(row.request);
         self.charges.insert(row.request, row);
     }
-}
-
-/// What the end of a hold posts between the operator and its providers: debit, credit, amount.
-pub(crate) fn operator_transfers(closing: &Closing) -> impl Iterator<Item = (Account, Account, Amount)> {
-    let settled = match &closing.end {
-        End::Settle(settled) => Some(settled.provider_cost()),
-        End::Void => None,
-    };
-    let cost = settled.map(|cost| (Account::ProviderCost(cost.provider.clone()), cost));
-    let loss = if closing.reason.is_by_recovery() {
-        Loss::Node
-    } else {
-        Loss::Unbilled
-    };
-    let unbilled = closing.unbilled.iter();
-    let unbilled = unbilled.map(move |cost| (Account::OperatorLoss(loss), cost));
-    cost.into_iter()
-        .chain(unbilled)
-        .map(|(debit, cost)| (debit, Account::ProviderPayable(cost.provider.clone()), cost.amount))
 }
 
 /// What is left after taking a part; a store must never be asked to write less than nothing.

@@ -32,7 +32,7 @@ pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<St
             "duration_ms",
             records.iter().map(|record| i64::from(record.duration_ms)),
         )
-        .texts("record_json", texts.clone());
+        .texts("record_json", &texts);
     tx.execute_rows(INSERT, &rows).await?;
     Ok(texts)
 }

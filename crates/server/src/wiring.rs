@@ -127,11 +127,7 @@ pub struct RequestLogRider;
 
 #[async_trait]
 impl BatchRider for RequestLogRider {
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
-        request_log::write_records(tx, records).await.map(drop)
-    }
-
-    async fn write_and_tell(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
         request_log::write_records(tx, records).await
     }
 }

@@ -106,11 +106,11 @@ impl<'a> Batches<'a> {
             (is_behind && self.declares_lost) || self.declared.is_lost(share.tenant, share.version, posted.line)
         };
         let lost = shares.iter().filter(is_lost);
-        Ok(lost.map(correction).filter(|row| !row.entries.is_empty()).collect())
+        Ok(lost.map(correction).collect())
     }
 
     /// Whether the batch is not in the database. A gap before it is a loss.
-    async fn takes(&mut self, tx: &Tx, author: Author, batch: &BatchRecord) -> Result<bool, LedgerError> {
+    async fn takes(&mut self, tx: &Tx, author: Author, batch: &BatchRecord<'_>) -> Result<bool, LedgerError> {
         if self.boot.as_ref().is_none_or(|boot| boot.author != author) {
             let reached = tables::last_batch(tx, author.node, author.boot).await?.unwrap_or(0);
             self.boot = Some(Boot {
@@ -147,12 +147,12 @@ struct PostedShare {
     /// The line of history in which it was posted.
     line: i64,
     at_ms: i64,
-    share: Share,
+    share: Share<'static>,
 }
 
 fn add_batch(
     (author, line): (Author, i64),
-    batch: BatchRecord,
+    batch: BatchRecord<'static>,
     rows: &mut Vec<TransactionRow>,
     shares: &mut Vec<PostedShare>,
 ) {
@@ -181,9 +181,8 @@ fn add_batch(
 /// Takes a lost share out of the accounts that belong to charges.
 fn correction(posted: &PostedShare) -> TransactionRow {
     let mut sums: BTreeMap<String, i64> = BTreeMap::new();
-    let debits = posted.share.entries.iter().filter(|(_, amount)| *amount > 0);
-    for (account, amount) in debits {
-        *sums.entry(account.clone()).or_default() -= amount;
+    for (account, amount) in &posted.share.costs {
+        *sums.entry(account.clone().into_text(posted.share.tenant)).or_default() -= amount;
         *sums
             .entry(Account::OperatorLoss(LossAccount::Restore).to_string())
             .or_default() += amount;

@@ -33,7 +33,7 @@ pub async fn declare_lost(
     database: &Database,
     order: &ReplayOrder,
     losses: &Losses,
-    reason: &str,
+    (archived_line, reason): (i64, &str),
 ) -> Result<(), LedgerError> {
     // put in place after the commit: an archive must not tell of a declaration that was never made
     let unfinished = tempfile::Builder::new()
@@ -48,13 +48,16 @@ pub async fn declare_lost(
         segment_bytes: u64::MAX,
     };
     // it belongs to the line that it ends
-    let ended = gate::line(&tx).await?;
+    let ended = gate::line(&tx).await?.max(archived_line);
     let mut segments =
         Segments::new(settings, order.node.as_uuid(), Uuid::now_v7(), ended).map_err(LedgerError::Archive)?;
-    let (line, growth) = gate::begin_line(&tx).await?;
+    let (line, growth) = gate::begin_line(&tx, ended).await?;
+    segments
+        .append_records(&[Record::Declaration(line)])
+        .map_err(LedgerError::Archive)?;
     archive_forks(&tx, growth, &mut segments).await?;
     archive_lost_shares(&tx, &mut segments).await?;
-    gate::open(&tx, Opening::DeclaredLost(line), reason).await?;
+    gate::open(&tx, Opening::DeclaredLost, line, reason).await?;
     let named: Vec<String> = losses.named.iter().take(MOST_AUDITED).map(Loss::to_string).collect();
     let after = json!({ "reason": reason, "losses": losses.count, "named": named, "line": line });
     let actor = Actor::system("ledger-replay");
@@ -96,7 +99,7 @@ async fn archive_forks(tx: &Tx, growth: i64, segments: &mut Segments) -> Result<
         if forks.is_empty() {
             return Ok(());
         }
-        segments.append(&forks).map_err(LedgerError::Archive)?;
+        segments.append_records(&forks).map_err(LedgerError::Archive)?;
     }
 }
 
@@ -116,7 +119,7 @@ async fn archive_lost_shares(tx: &Tx, segments: &mut Segments) -> Result<(), Led
         }
         read_entries(tx, &mut found).await?;
         segments
-            .append(&[Record::Operator(found)])
+            .append_records(&[Record::Operator(found)])
             .map_err(LedgerError::Archive)?;
     }
 }

@@ -1,147 +1,133 @@
-//! PURE: what a batch did, as records. The writer only moves its book out of the way; cutting it by tenant is the
-//! archive's own work.
+//! PURE: what a batch did, as frames. They are written straight from the book, once, before its commit; nothing of the
+//! book is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{borrow::Cow, collections::BTreeMap};
 
 use domain::{RequestId, TenantId, clock::UnixMs};
 
-use super::record::{BatchRecord, BudgetRow, ChargeRecord, HoldRow, Part, Record, Share, Standing, TransactionRow};
+use super::{
+    frame,
+    record::{
+        AccountName, BatchRecord, BudgetRow, ChargeRecord, HoldRow, Part, ProgressRow, Record, Share, Standing,
+        TransactionRow,
+    },
+};
 use crate::{
-    batch::{Batch, Item},
-    items::{BudgetKey, ChargeRow, ChargeState, OpenHold},
+    items::{ChargeRow, OpenHold},
     posting::{Posting, Transaction},
-    rules::{Balance, BatchName, Book, operator_transfers},
-    sql_store::WRITER,
+    rules::{Balance, BatchName, Book},
+    sql_store::{NO_BUDGETS, WRITER},
 };
 
-/// What has to be known of a book before items are applied to it.
-pub struct Before {
-    balances: BTreeMap<TenantId, Balance>,
-    owners: BTreeMap<BudgetKey, TenantId>,
-}
+/// About how many bytes the frames of one request take.
+const BYTES_OF_A_REQUEST: usize = 1_536;
 
-impl Before {
-    /// The balances, and whose the budgets are that the batch may touch.
-    pub fn of(book: &Book, batch: &Batch) -> Self {
-        let mut owners = BTreeMap::new();
-        for hold in book.holds.values() {
-            owners.extend(hold.budgets.iter().map(|key| (*key, hold.tenant)));
-        }
-        for item in &batch.items {
-            if let Item::Hold(hold) = item {
-                owners.extend(hold.budgets.iter().map(|claim| (claim.key, hold.tenant)));
-            }
-        }
-        Self {
-            balances: book.balances.clone(),
-            owners,
-        }
-    }
-}
-
-/// A batch, kept until it is written.
+/// A batch as frames, kept until it is known to be committed.
 pub struct Draft {
     /// Which batch.
     pub name: BatchName,
-    now: UnixMs,
-    before: Before,
-    book: Book,
-    shares: BTreeMap<TenantId, Posting>,
-    late: Vec<Transaction>,
-    texts: Vec<(TenantId, String)>,
+    /// `None`: a record is too long to be kept.
+    pub frames: Option<Vec<u8>>,
 }
 
-/// What belongs to a batch beside its book.
-pub struct Beside {
-    /// The book before the items were applied.
-    pub before: Before,
+/// What was written beside the book.
+pub struct Beside<'a> {
     /// Late costs that were booked by this batch.
-    pub late: Vec<Transaction>,
-    /// The request log's records as stored.
-    pub texts: Vec<(TenantId, String)>,
+    pub late: &'a [Transaction],
+    /// How far requests have come, as stored.
+    pub progress: &'a BTreeMap<RequestId, String>,
+    /// The request log's records, as stored.
+    pub records: Vec<(TenantId, &'a str)>,
 }
 
 impl Draft {
     /// From a book to which the batch was applied.
-    pub fn new(batch: &Batch, now: UnixMs, book: Book, beside: Beside) -> Self {
-        Self {
-            name: batch.name,
-            now,
-            shares: shares_of(batch, &book),
-            before: beside.before,
-            book,
-            late: beside.late,
-            texts: beside.texts,
-        }
-    }
-
-    /// How much it is, in rows.
-    pub fn weight(&self) -> usize {
-        let changes = &self.book.changes;
-        1 + changes.opened.len() + changes.closed.len() + changes.charged.len() + changes.progressed.len()
-    }
-
-    /// As records: the batch, then a part for each tenant.
-    pub fn into_records(self) -> Vec<Record> {
-        let parts = self.parts();
-        let version = |tenant: &TenantId| parts.get(tenant).map_or(-1, |part| part.version);
-        let shares = self.shares.iter().map(|(tenant, posting)| Share {
-            tenant: tenant.as_uuid(),
-            version: version(tenant),
-            entries: entries_of(posting),
-        });
-        let batch = BatchRecord {
-            number: self.name.number,
-            at_ms: self.now.0,
-            operator: entries_of(&self.book.changes.operator),
-            shares: shares.collect(),
-            late: self
-                .late
-                .iter()
-                .map(|late| transaction_row(late, WRITER, self.now))
-                .collect(),
-        };
-        std::iter::once(Record::Batch(batch))
-            .chain(parts.into_values().map(|part| Record::Part(Box::new(part))))
-            .collect()
-    }
-
-    fn parts(&self) -> BTreeMap<TenantId, Part> {
-        let changes = &self.book.changes;
+    pub fn of(name: BatchName, now: UnixMs, book: &Book, beside: &Beside<'_>) -> Self {
         let mut parts = Parts {
-            draft: self,
+            book,
+            number: name.number,
+            now,
             parts: BTreeMap::new(),
         };
+        parts.gather(beside);
+        let batch = BatchRecord {
+            number: name.number,
+            at_ms: now.0,
+            operator: entries_of(&book.changes.operator),
+            shares: shares_of(&parts),
+            late: beside
+                .late
+                .iter()
+                .map(|late| transaction_row(late, WRITER, now))
+                .collect(),
+        };
+        let mut frames = Vec::with_capacity(BYTES_OF_A_REQUEST * (1 + book.changes.charged.len()));
+        let records = parts.parts.into_values().map(Record::Part);
+        let fits = records
+            .chain(std::iter::once(Record::Batch(batch)))
+            .all(|record| frame::append(&mut frames, &record));
+        Self {
+            name,
+            frames: fits.then_some(frames),
+        }
+    }
+}
+
+/// The tenants of a batch.
+struct Parts<'a> {
+    book: &'a Book,
+    number: i64,
+    now: UnixMs,
+    parts: BTreeMap<TenantId, Box<Part<'a>>>,
+}
+
+impl<'a> Parts<'a> {
+    fn gather(&mut self, beside: &Beside<'a>) {
+        let book = self.book;
+        let changes = &book.changes;
         for tenant in &changes.balances {
-            parts.of(*tenant);
+            self.of(*tenant);
         }
-        for hold in changes.opened.iter().filter_map(|request| self.book.holds.get(request)) {
-            parts.of(hold.tenant).opened.push(hold_row(hold));
+        for hold in changes.opened.iter().filter_map(|request| book.holds.get(request)) {
+            self.of(hold.tenant).opened.push(hold_row(hold));
         }
-        for charge in changes
-            .charged
-            .iter()
-            .filter_map(|request| self.book.charges.get(request))
-        {
-            let part = parts.of(charge.tenant);
-            part.charges.push(charge_record(charge));
-            if changes.closed.contains(&charge.request) {
-                part.closed.push(charge.request.as_uuid());
+        for row in changes.charged.iter().filter_map(|request| book.charges.get(request)) {
+            let closes_hold = changes.closed.contains(&row.request);
+            self.of(row.tenant).charges.push(charge_record(row, closes_hold));
+        }
+        for (request, progress) in &changes.progressed {
+            let text = beside.progress.get(request).map_or("", String::as_str);
+            self.of(progress.tenant).progressed.push(ProgressRow {
+                request: request.as_uuid(),
+                amount: progress.so_far.amount().nanos(),
+                text: Cow::Borrowed(text),
+            });
+        }
+        for (tenant, posting) in &changes.usage {
+            self.of(*tenant).usage = posting
+                .sums()
+                .map(|(account, sum)| (AccountName::of(account), sum))
+                .collect();
+        }
+        for (tenant, text) in &beside.records {
+            self.of(*tenant).records.push(Cow::Borrowed(*text));
+        }
+        self.gather_limits();
+    }
+
+    /// Lots and budgets.
+    fn gather_limits(&mut self) {
+        let book = self.book;
+        for (tenant, lots) in &book.lots {
+            for lot in lots {
+                if let Some(left) = book.changes.lots.get(&lot.id) {
+                    self.of(*tenant).drawn.push((lot.id.as_uuid(), left.nanos()));
+                }
             }
         }
-        for progress in changes.progressed.values() {
-            if let Ok(text) = serde_json::to_string(progress) {
-                let request = progress.request.as_uuid();
-                parts.of(progress.tenant).progressed.push((request, text));
-            }
-        }
-        for (key, owner) in changes
-            .budgets
-            .iter()
-            .filter_map(|key| Some((key, self.before.owners.get(key)?)))
-        {
-            if let Some(budget) = self.book.budgets.get(key) {
-                parts.of(*owner).budgets.push(BudgetRow {
+        for (key, tenant) in &book.changes.budgets {
+            if let Some(budget) = book.budgets.get(key) {
+                self.of(*tenant).budgets.push(BudgetRow {
                     scope: key.scope,
                     period_start_ms: key.period_start.0,
                     limit: budget.limit.nanos(),
@@ -150,73 +136,52 @@ impl Draft {
                 });
             }
         }
-        for (tenant, posting) in &changes.usage {
-            parts.of(*tenant).usage = entries_of(posting);
-        }
-        for (tenant, lots) in &self.book.lots {
-            for lot in lots {
-                if let Some(left) = changes.lots.get(&lot.id) {
-                    parts.of(*tenant).drawn.push((lot.id.as_uuid(), left.nanos()));
-                }
-            }
-        }
-        for (tenant, text) in &self.texts {
-            parts.of(*tenant).records.push(text.clone());
-        }
-        parts.parts
     }
-}
 
-struct Parts<'a> {
-    draft: &'a Draft,
-    parts: BTreeMap<TenantId, Part>,
-}
-
-impl Parts<'_> {
-    fn of(&mut self, tenant: TenantId) -> &mut Part {
-        let draft = self.draft;
+    fn of(&mut self, tenant: TenantId) -> &mut Part<'a> {
+        let (book, number, now) = (self.book, self.number, self.now);
         self.parts.entry(tenant).or_insert_with(|| {
-            let is_step = draft.book.changes.balances.contains(&tenant);
-            let read = draft.book.versions.get(&tenant).copied().unwrap_or(-1);
-            let standing = |balances: &BTreeMap<TenantId, Balance>| {
-                balances.get(&tenant).copied().map(standing).unwrap_or_default()
-            };
-            Part {
+            let is_step = book.changes.balances.contains(&tenant);
+            let read = book.accounts.get(&tenant);
+            let version = read.map_or(-1, |read| read.version);
+            Box::new(Part {
                 tenant: tenant.as_uuid(),
-                version: if is_step { read + 1 } else { read },
+                version: if is_step { version + 1 } else { version },
                 is_step,
-                at_ms: draft.now.0,
-                batch: Some(draft.name.number),
-                was: standing(&draft.before.balances),
-                now: standing(&draft.book.balances),
+                at_ms: now.0,
+                batch: Some(number),
+                was: read.map(|read| standing(read.balance)).unwrap_or_default(),
+                now: book.balances.get(&tenant).copied().map(standing).unwrap_or_default(),
                 ..Part::default()
-            }
+            })
         })
     }
 }
 
-/// What each tenant's requests contributed: of each request the closing that ended its hold.
-fn shares_of(batch: &Batch, book: &Book) -> BTreeMap<TenantId, Posting> {
-    let mut shares: BTreeMap<TenantId, Posting> = BTreeMap::new();
-    let mut seen: BTreeSet<RequestId> = BTreeSet::new();
-    for item in &batch.items {
-        let Item::Close(closing) = item else { continue };
-        let ended = book.changes.charged.contains(&closing.request)
-            && book
-                .charges
-                .get(&closing.request)
-                .is_some_and(|row| row.state != ChargeState::Refused)
-            && !book.changes.orphans.contains(&closing.request);
-        if ended && seen.insert(closing.request) {
-            for (debit, credit, amount) in operator_transfers(closing) {
-                shares
-                    .entry(closing.tenant)
-                    .or_default()
-                    .transfer(debit, credit, amount);
-            }
-        }
-    }
-    shares
+/// What each tenant's requests contributed to the batch's operator transaction.
+fn shares_of<'a>(parts: &Parts<'a>) -> Vec<Share<'a>> {
+    let mut costs: Vec<_> = parts
+        .book
+        .changes
+        .costs
+        .iter()
+        .filter(|(.., cost)| !cost.is_zero())
+        .collect();
+    costs.sort_by_key(|(tenant, ..)| *tenant);
+    costs
+        .chunk_by(|one, next| one.0 == next.0)
+        .filter_map(|costs| {
+            let (tenant, ..) = costs.first()?;
+            Some(Share {
+                tenant: tenant.as_uuid(),
+                version: parts.parts.get(tenant).map_or(-1, |part| part.version),
+                costs: costs
+                    .iter()
+                    .map(|(_, debit, cost)| (AccountName::of(debit), cost.nanos()))
+                    .collect(),
+            })
+        })
+        .collect()
 }
 
 /// A balance as it is archived.
@@ -241,33 +206,35 @@ pub fn transaction_row(transaction: &Transaction, actor: &str, now: UnixMs) -> T
     }
 }
 
-/// A posting that was committed has been checked: it balances and fits.
 fn entries_of(posting: &Posting) -> Vec<(String, i64)> {
-    let entries = posting.entries().unwrap_or_default();
-    entries
-        .into_iter()
-        .map(|(account, amount)| (account, amount.nanos()))
+    posting
+        .sums()
+        .map(|(account, sum)| (account.to_string(), sum))
         .collect()
 }
 
-fn hold_row(hold: &OpenHold) -> HoldRow {
+fn hold_row(hold: &OpenHold) -> HoldRow<'_> {
+    let budgets = match hold.budgets.as_slice() {
+        [] => Cow::Borrowed(NO_BUDGETS),
+        budgets => serde_json::to_string(budgets).map_or(Cow::Borrowed(NO_BUDGETS), Cow::Owned),
+    };
     HoldRow {
         request: hold.request.as_uuid(),
         key: hold.key.as_uuid(),
         amount: hold.amount.nanos(),
-        budgets_json: serde_json::to_string(hold.budgets.as_slice()).unwrap_or_else(|_| "[]".to_owned()),
+        budgets_json: budgets,
         price_version: hold.price_version,
-        provider: hold.provider.clone(),
+        provider: Cow::Borrowed(&hold.provider),
         provider_estimate: hold.provider_estimate.nanos(),
     }
 }
 
-fn charge_record(row: &ChargeRow) -> ChargeRecord {
+fn charge_record(row: &ChargeRow, closes_hold: bool) -> ChargeRecord<'static> {
     ChargeRecord {
         request: row.request.as_uuid(),
         key: row.key.as_uuid(),
-        state: row.state.as_str().to_owned(),
-        reason: row.reason.as_str().to_owned(),
+        state: Cow::Borrowed(row.state.as_str()),
+        reason: Cow::Borrowed(row.reason.as_str()),
         held: row.held.nanos(),
         amount: row.amount.nanos(),
         overrun: row.overrun.nanos(),
@@ -275,5 +242,6 @@ fn charge_record(row: &ChargeRow) -> ChargeRecord {
         unbilled: row.unbilled.nanos(),
         price_version: row.price_version,
         is_posted: row.transaction.is_some(),
+        closes_hold,
     }
 }

@@ -1,6 +1,9 @@
 //! PURE: many parts folded into the rows that they leave, so that they are written with a statement per table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use uuid::Uuid;
 
@@ -54,9 +57,18 @@ pub struct FoldedHold {
     /// When.
     pub at_ms: i64,
     /// Its row.
-    pub row: HoldRow,
-    /// How far the answer has come; empty before any output.
-    pub progress: String,
+    pub row: HoldRow<'static>,
+    /// How far the answer has come, if there was any output.
+    pub progress: FoldedProgress,
+}
+
+/// How far an answer has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FoldedProgress {
+    /// The charge so far.
+    pub amount: i64,
+    /// As stored; empty before any output.
+    pub text: String,
 }
 
 /// A terminal row.
@@ -69,7 +81,7 @@ pub struct FoldedCharge {
     /// The transaction that moved the credit.
     pub transaction: Option<Uuid>,
     /// Its row.
-    pub row: ChargeRecord,
+    pub row: ChargeRecord<'static>,
 }
 
 /// What some parts leave. Parts are added in the order in which they were committed.
@@ -88,7 +100,7 @@ pub struct Fold {
     /// Holds to insert.
     pub opened: BTreeMap<Uuid, FoldedHold>,
     /// Progress of older holds.
-    pub progressed: BTreeMap<Uuid, String>,
+    pub progressed: BTreeMap<Uuid, FoldedProgress>,
     /// Holds to delete.
     pub closed: BTreeSet<Uuid>,
     /// Terminal rows to insert.
@@ -103,7 +115,7 @@ pub struct Fold {
 
 impl Fold {
     /// Adds what a part did.
-    pub fn add(&mut self, part: Part, author: Author) {
+    pub fn add(&mut self, mut part: Part<'static>, author: Author) {
         if part.is_step {
             self.steps += 1;
             self.step(&part);
@@ -120,14 +132,14 @@ impl Fold {
         for budget in &part.budgets {
             self.budgets.insert((budget.scope, budget.period_start_ms), *budget);
         }
-        self.add_usage(&part, author);
-        self.add_holds(&part, author);
-        self.add_charges(&part, author);
+        self.add_usage(&mut part, author);
+        self.add_holds(&mut part, author);
+        self.add_charges(&mut part, author);
         if let Some(claims) = part.claims {
             self.claims.insert(part.tenant, claims);
         }
         self.transactions.extend(part.transactions);
-        self.records.extend(part.records);
+        self.records.extend(part.records.into_iter().map(Cow::into_owned));
     }
 
     /// Moves an account to where its history goes on after something was declared lost.
@@ -136,7 +148,7 @@ impl Fold {
         self.accounts.insert(tenant, FoldedAccount { position, is_new });
     }
 
-    fn step(&mut self, part: &Part) {
+    fn step(&mut self, part: &Part<'static>) {
         let position = Position {
             version: part.version,
             standing: part.now,
@@ -145,62 +157,67 @@ impl Fold {
         self.accounts.insert(part.tenant, FoldedAccount { position, is_new });
     }
 
-    fn add_usage(&mut self, part: &Part, author: Author) {
+    fn add_usage(&mut self, part: &mut Part<'static>, author: Author) {
         let Some(number) = part.batch.filter(|_| !part.usage.is_empty()) else {
             return;
         };
+        let entries = part.usage.drain(..);
         self.transactions.push(TransactionRow {
-            id: usage_id(part, author, number),
+            id: usage_id(part.tenant, author, number),
             kind: "usage".to_owned(),
             tenant: Some(part.tenant),
             reference: author.reference(number),
             actor: WRITER.to_owned(),
             at_ms: part.at_ms,
-            entries: part.usage.clone(),
+            entries: entries
+                .map(|(account, amount)| (account.into_text(part.tenant), amount))
+                .collect(),
         });
     }
 
-    fn add_holds(&mut self, part: &Part, author: Author) {
-        for row in &part.opened {
+    fn add_holds(&mut self, part: &mut Part<'static>, author: Author) {
+        for row in part.opened.drain(..) {
             let hold = FoldedHold {
                 tenant: part.tenant,
                 author,
                 at_ms: part.at_ms,
-                row: row.clone(),
-                progress: String::new(),
+                row,
+                progress: FoldedProgress::default(),
             };
-            self.opened.insert(row.request, hold);
+            self.opened.insert(hold.row.request, hold);
         }
-        for (request, progress) in &part.progressed {
-            match self.opened.get_mut(request) {
-                Some(hold) => hold.progress.clone_from(progress),
-                None => drop(self.progressed.insert(*request, progress.clone())),
-            }
-        }
-        for request in &part.closed {
-            self.progressed.remove(request);
-            if self.opened.remove(request).is_none() {
-                self.closed.insert(*request);
+        for row in part.progressed.drain(..) {
+            let progress = match self.opened.get_mut(&row.request) {
+                Some(hold) => &mut hold.progress,
+                None => self.progressed.entry(row.request).or_default(),
+            };
+            // cumulative: what is less than is known is older
+            if progress.amount <= row.amount {
+                progress.amount = row.amount;
+                progress.text = row.text.into_owned();
             }
         }
     }
 
-    fn add_charges(&mut self, part: &Part, author: Author) {
-        for row in &part.charges {
-            let transaction = part
-                .batch
-                .filter(|_| row.is_posted)
-                .map(|number| usage_id(part, author, number));
+    fn add_charges(&mut self, part: &mut Part<'static>, author: Author) {
+        for row in part.charges.drain(..) {
+            if row.closes_hold {
+                self.progressed.remove(&row.request);
+                if self.opened.remove(&row.request).is_none() {
+                    self.closed.insert(row.request);
+                }
+            }
+            let batch = part.batch.filter(|_| row.is_posted);
             self.charges.push(FoldedCharge {
                 tenant: part.tenant,
                 at_ms: part.at_ms,
-                transaction,
-                row: row.clone(),
+                transaction: batch.map(|number| usage_id(part.tenant, author, number)),
+                row,
             });
         }
     }
 }
 
-fn usage_id(part: &Part, author: Author, number: i64) -> Uuid {
-    author.batch(number).usage_id(domain::TenantId::from_uuid(part.tenant))
+fn usage_id(tenant: Uuid, author: Author, number: i64) -> Uuid {
+    author.batch(number).usage_id(domain::TenantId::from_uuid(tenant))
 }

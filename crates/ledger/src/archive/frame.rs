@@ -6,6 +6,8 @@
 //! written again and again; a segment is written once.
 
 use memchr::memmem;
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
 
 const MARKER: [u8; 4] = [0xfe, b'A', b'R', 0xc1];
 /// Bytes before the payload.
@@ -13,21 +15,47 @@ pub const HEADER_BYTES: usize = 12;
 /// The longest payload of a frame.
 pub const MAX_PAYLOAD_BYTES: usize = (1 << 24) - 1;
 
-/// Appends a frame. `false`, and nothing is appended, when the payload is too long.
+/// Appends a frame with a record. `false`, and nothing is appended, when the record is too long.
 #[must_use]
-pub fn append(into: &mut Vec<u8>, payload: &[u8]) -> bool {
-    let Some(length) = u32::try_from(payload.len())
-        .ok()
-        .filter(|_| payload.len() <= MAX_PAYLOAD_BYTES)
-    else {
-        return false;
-    };
-    let length = length.to_le_bytes();
+pub fn append(into: &mut Vec<u8>, record: &impl Serialize) -> bool {
+    let begin = into.len();
     into.extend_from_slice(&MARKER);
-    into.extend_from_slice(&checksum(length, payload).to_le_bytes());
-    into.extend_from_slice(&length);
-    into.extend_from_slice(payload);
-    true
+    into.extend_from_slice(&[0; HEADER_BYTES - MARKER.len()]);
+    let is_written = postcard::serialize_with_flavor(record, Behind(into)).is_ok();
+    let payload = into.get(begin + HEADER_BYTES..).unwrap_or_default();
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let is_short = payload.len() <= MAX_PAYLOAD_BYTES;
+    let checksum = checksum(length, payload).to_le_bytes();
+    let fields = into.get_mut(begin + MARKER.len()..begin + HEADER_BYTES);
+    if let Some(fields) = fields.filter(|_| is_written && is_short) {
+        let (first, second) = fields.split_at_mut(checksum.len());
+        first.copy_from_slice(&checksum);
+        second.copy_from_slice(&length);
+        return true;
+    }
+    into.truncate(begin);
+    false
+}
+
+/// Writes behind what is in a buffer.
+struct Behind<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Behind<'_> {
+    type Output = ();
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
@@ -93,6 +121,7 @@ mod tests {
 
     use super::*;
 
+    /// The form of short bytes is one byte with their number, then the bytes.
     fn framed(payloads: &[Vec<u8>]) -> Vec<u8> {
         let mut bytes = Vec::new();
         for payload in payloads {
@@ -107,7 +136,7 @@ mod tests {
         while !bytes.is_empty() {
             bytes = match first(bytes) {
                 Found::Whole(payload) => {
-                    found.push(payload.to_vec());
+                    found.push(postcard::from_bytes(payload).unwrap());
                     &bytes[HEADER_BYTES + payload.len()..]
                 }
                 Found::Short(_) | Found::Damaged => &bytes[skip(bytes).min(bytes.len())..],
@@ -134,7 +163,7 @@ mod tests {
             let mut end = 0;
             let kept: Vec<Vec<u8>> = payloads.into_iter().filter(|payload| {
                 let begin = end;
-                end += HEADER_BYTES + payload.len();
+                end += HEADER_BYTES + 1 + payload.len();
                 !(begin..end).contains(&at)
             }).collect();
             prop_assert_eq!(read(&bytes), kept);
@@ -155,7 +184,9 @@ mod tests {
     #[test]
     fn a_payload_that_is_too_long_is_not_written() {
         let mut bytes = Vec::new();
-        assert!(!append(&mut bytes, &vec![0; MAX_PAYLOAD_BYTES + 1]));
-        assert!(bytes.is_empty());
+        assert!(append(&mut bytes, &1));
+        let before = bytes.clone();
+        assert!(!append(&mut bytes, &vec![0_u8; MAX_PAYLOAD_BYTES]));
+        assert_eq!(bytes, before);
     }
 }

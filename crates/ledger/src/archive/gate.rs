@@ -12,8 +12,8 @@ use crate::LedgerError;
 /// By how much a version grows for each number of a line.
 const VERSIONS_OF_A_LINE: i64 = 1 << 32;
 
-/// Refuses whatever must wait for a replay. On PostgreSQL the answer holds until the transaction's end: a gate is
-/// closed before anything is replayed, and opened after all of it.
+/// Refuses whatever must wait for a replay. A gate is closed before anything is replayed: what is under way at that
+/// moment is found by the replay, which locks the accounts, as a history that went another way.
 ///
 /// # Errors
 /// [`LedgerError::AwaitsReplay`] while the gate is closed; what the database says.
@@ -57,19 +57,19 @@ pub async fn close(tx: &Tx, detail: &str) -> Result<(), StoreError> {
 pub enum Opening {
     /// Everything that was archived is in the database.
     Replayed,
-    /// What is missing will not come any more; this is the new line.
-    DeclaredLost(i64),
+    /// What is missing will not come any more.
+    DeclaredLost,
 }
 
-/// Opens the gate.
+/// Opens the gate, in the line of history that the database is in from now on.
 ///
 /// # Errors
 /// What the database says.
-pub async fn open(tx: &Tx, opening: Opening, reason: &str) -> Result<(), StoreError> {
+pub async fn open(tx: &Tx, opening: Opening, line: i64, reason: &str) -> Result<(), StoreError> {
     let now = tx.now().await?;
-    let (outcome, line) = match opening {
-        Opening::Replayed => ("replayed", 0),
-        Opening::DeclaredLost(line) => ("declared_lost", line),
+    let outcome = match opening {
+        Opening::Replayed => "replayed",
+        Opening::DeclaredLost => "declared_lost",
     };
     tx.execute(
         "UPDATE restore_gate SET opened_at_ms = $1, outcome = $2, reason = $3, line = $4 WHERE opened_at_ms IS NULL",
@@ -79,16 +79,15 @@ pub async fn open(tx: &Tx, opening: Opening, reason: &str) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Moves every account to a new line. Answers the line, and by how much each version grew.
+/// Moves every account from a line to a new one. Answers the line, and by how much each version grew.
 ///
 /// # Errors
 /// What the database says.
-pub async fn begin_line(tx: &Tx) -> Result<(i64, i64), StoreError> {
+pub async fn begin_line(tx: &Tx, current: i64) -> Result<(i64, i64), StoreError> {
     if tx.backend() == Backend::Postgres {
         // there may be many accounts
         tx.execute("SET LOCAL statement_timeout = 0", vec![]).await?;
     }
-    let current = line(tx).await?;
     let minutes = tx.now().await?.0.div_euclid(60_000);
     let next = minutes.max(current + 1);
     let growth = (next - current).saturating_mul(VERSIONS_OF_A_LINE);

@@ -15,25 +15,21 @@ use parking_lot::Mutex;
 
 use super::{
     draft::Draft,
+    frame,
     record::{Part, Record},
     segments::{ArchiveSettings, Segments},
 };
 use crate::ledger_store::NodeIdentity;
 
 /// Batches and movements that may wait.
-const MAX_WAITING: usize = 1_024;
-/// Rows that may wait: about 100 MiB with their request-log records.
-const MAX_WAITING_ROWS: usize = 50_000;
+const MAX_WAITING: usize = 8_192;
+/// Bytes that may wait, and one batch more.
+const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// What a movement outside the writer changed, to be handed to [`Archive::keep`] after its commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "hand it to the archive after the commit"]
-pub struct Movement(pub(crate) Box<Part>);
-
-enum Kept {
-    Batch(Box<Draft>),
-    Movement(Movement),
-}
+pub struct Movement(pub(crate) Box<Part<'static>>);
 
 /// A node's archive. Cheap to clone.
 #[derive(Clone, Default)]
@@ -42,9 +38,9 @@ pub struct Archive {
 }
 
 struct Inner {
-    sender: Mutex<Option<SyncSender<Kept>>>,
+    sender: Mutex<Option<SyncSender<Vec<u8>>>>,
     writing: Mutex<Option<JoinHandle<()>>>,
-    waiting_rows: Arc<AtomicUsize>,
+    waiting_bytes: Arc<AtomicUsize>,
     is_losing: AtomicBool,
 }
 
@@ -61,15 +57,15 @@ impl Archive {
     pub fn start(settings: ArchiveSettings, node: NodeIdentity, line: i64) -> io::Result<Self> {
         let segments = Segments::new(settings, node.id.as_uuid(), node.boot, line)?;
         let (sender, received) = sync_channel(MAX_WAITING);
-        let waiting_rows = Arc::new(AtomicUsize::new(0));
-        let waiting = Arc::clone(&waiting_rows);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&waiting_bytes);
         let thread = std::thread::Builder::new().name("archive".to_owned());
         let writing = thread.spawn(move || write_all(segments, &received, &waiting))?;
         Ok(Self {
             inner: Some(Arc::new(Inner {
                 sender: Mutex::new(Some(sender)),
                 writing: Mutex::new(Some(writing)),
-                waiting_rows,
+                waiting_bytes,
                 is_losing: AtomicBool::new(false),
             })),
         })
@@ -81,29 +77,33 @@ impl Archive {
     }
 
     /// Keeps what a movement changed. Call it after the commit, never before; it does not wait.
-    pub fn keep(&self, movement: Movement) {
-        self.hand_over(1, Kept::Movement(movement));
+    pub fn keep(&self, Movement(part): Movement) {
+        if self.is_on() {
+            let mut frames = Vec::new();
+            let fits = frame::append(&mut frames, &Record::Part(part));
+            self.hand_over(fits.then_some(frames));
+        }
     }
 
     /// Keeps what a batch changed, which has been committed. Does not wait.
     pub(crate) fn keep_batch(&self, draft: Draft) {
-        self.hand_over(draft.weight(), Kept::Batch(Box::new(draft)));
+        self.hand_over(draft.frames);
     }
 
-    fn hand_over(&self, rows: usize, kept: Kept) {
+    fn hand_over(&self, frames: Option<Vec<u8>>) {
         let Some(inner) = &self.inner else { return };
-        let has_room = inner.waiting_rows.fetch_add(rows, Ordering::Relaxed) <= MAX_WAITING_ROWS;
-        let sent = has_room
-            && inner
-                .sender
-                .lock()
-                .as_ref()
-                .is_some_and(|sender| sender.try_send(kept).is_ok());
-        if !sent {
-            inner.waiting_rows.fetch_sub(rows, Ordering::Relaxed);
-            note_loss("it does not keep up with the ledger", &inner.is_losing);
-        } else if inner.is_losing.load(Ordering::Relaxed) {
+        let Some(frames) = frames else {
+            note_loss("it is too long for a record", &inner.is_losing);
+            return;
+        };
+        let bytes = frames.len();
+        let has_room = inner.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) <= MAX_WAITING_BYTES;
+        let sender = inner.sender.lock();
+        if has_room && sender.as_ref().is_some_and(|sender| sender.try_send(frames).is_ok()) {
             inner.is_losing.store(false, Ordering::Relaxed);
+        } else {
+            inner.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            note_loss("it does not keep up with the ledger", &inner.is_losing);
         }
     }
 
@@ -118,15 +118,11 @@ impl Archive {
     }
 }
 
-fn write_all(mut segments: Segments, received: &Receiver<Kept>, waiting_rows: &AtomicUsize) {
+fn write_all(mut segments: Segments, received: &Receiver<Vec<u8>>, waiting_bytes: &AtomicUsize) {
     let is_losing = AtomicBool::new(false);
-    while let Ok(kept) = received.recv() {
-        let (rows, records) = match kept {
-            Kept::Batch(draft) => (draft.weight(), draft.into_records()),
-            Kept::Movement(Movement(part)) => (1, vec![Record::Part(part)]),
-        };
-        waiting_rows.fetch_sub(rows, Ordering::Relaxed);
-        match segments.append(&records) {
+    while let Ok(frames) = received.recv() {
+        waiting_bytes.fetch_sub(frames.len(), Ordering::Relaxed);
+        match segments.append(&frames) {
             Ok(()) => is_losing.store(false, Ordering::Relaxed),
             Err(error) => note_loss(&error.to_string(), &is_losing),
         }
@@ -141,5 +137,90 @@ fn note_loss(why: &str, is_losing: &AtomicBool) {
             why,
             "the ledger's archive has lost a commit: take a backup of the database soon"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use domain::{NodeId, TenantId, clock::UnixMs};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn movement() -> Movement {
+        Movement::step(TenantId::generate(), 0, UnixMs(1))
+    }
+
+    /// An archive whose disk takes nothing until it is read from.
+    fn stalled(waiting: usize) -> (Archive, Receiver<Vec<u8>>, Arc<Inner>) {
+        let (sender, received) = sync_channel(waiting);
+        let inner = Arc::new(Inner {
+            sender: Mutex::new(Some(sender)),
+            writing: Mutex::new(None),
+            waiting_bytes: Arc::default(),
+            is_losing: AtomicBool::new(false),
+        });
+        let archive = Archive {
+            inner: Some(Arc::clone(&inner)),
+        };
+        (archive, received, inner)
+    }
+
+    #[test]
+    fn a_disk_that_hangs_costs_the_archive_and_stops_nobody() {
+        let (archive, received, inner) = stalled(2);
+        for _ in 0..5 {
+            archive.keep(movement());
+        }
+        assert!(inner.is_losing.load(Ordering::Relaxed));
+        let waiting: usize = received.try_iter().map(|frames| frames.len()).sum();
+        assert_eq!(
+            inner.waiting_bytes.swap(0, Ordering::Relaxed),
+            waiting,
+            "what was lost is not counted"
+        );
+        archive.keep(movement());
+        assert!(!inner.is_losing.load(Ordering::Relaxed));
+        assert_eq!(received.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_too() {
+        let (archive, received, inner) = stalled(100);
+        inner.waiting_bytes.store(MAX_WAITING_BYTES + 1, Ordering::Relaxed);
+        archive.keep(movement());
+        assert_eq!(received.try_iter().count(), 0);
+        assert_eq!(inner.waiting_bytes.load(Ordering::Relaxed), MAX_WAITING_BYTES + 1);
+    }
+
+    #[test]
+    fn a_disk_that_fails_loses_what_it_fails_on_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = ArchiveSettings {
+            folder: folder.path().join("archive"),
+            keep: Duration::from_secs(60),
+            max_bytes: 1 << 20,
+            segment_bytes: 1,
+        };
+        let node = NodeIdentity {
+            id: NodeId::generate(),
+            boot: Uuid::now_v7(),
+        };
+        let archive = Archive::start(settings.clone(), node, 0).unwrap();
+        std::fs::remove_dir(&settings.folder).unwrap();
+        archive.keep(movement());
+        let inner = archive.inner.as_ref().unwrap();
+        while inner.waiting_bytes.load(Ordering::Relaxed) > 0 {
+            std::thread::yield_now();
+        }
+        // it may be a moment until the first has failed: each is written or lost, and the last is written
+        std::fs::create_dir(&settings.folder).unwrap();
+        archive.keep(movement());
+        archive.close();
+        archive.keep(movement());
+        let kept = std::fs::read_dir(&settings.folder).unwrap().count();
+        assert!((1..=2).contains(&kept), "{kept}");
     }
 }

@@ -23,7 +23,7 @@ mod standing;
 mod tables;
 mod tenants;
 
-pub(crate) use draft::{Before, Beside, Draft, standing, transaction_row};
+pub(crate) use draft::{Beside, Draft, standing, transaction_row};
 pub use keeper::{Archive, Movement};
 pub use losses::{Behind, Loss, Losses};
 pub use replaying::{ReplayOrder, ReplayOutcome, ReplayProgress, ReplayReport, replay};

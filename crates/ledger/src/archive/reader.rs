@@ -88,7 +88,7 @@ impl SegmentReader {
     ///
     /// # Errors
     /// What the disk says.
-    pub fn next(&mut self) -> io::Result<Option<(Place, Record)>> {
+    pub fn next(&mut self) -> io::Result<Option<(Place, Record<'static>)>> {
         let mut damage = None;
         loop {
             let offset = self.base + self.at as u64;
@@ -96,7 +96,7 @@ impl SegmentReader {
             let (is_short, skipped) = match frame::first(rest) {
                 Found::Whole(payload) => {
                     let bytes = frame::HEADER_BYTES + payload.len();
-                    let record = postcard::from_bytes::<Record>(payload);
+                    let record = postcard::from_bytes::<Record<'static>>(payload);
                     self.at += bytes;
                     if let Ok(record) = record {
                         self.damaged.extend(damage);
@@ -134,7 +134,7 @@ impl SegmentReader {
 ///
 /// # Errors
 /// When it is no longer there.
-pub fn read_at(file: &File, place: Place) -> io::Result<Record> {
+pub fn read_at(file: &File, place: Place) -> io::Result<Record<'static>> {
     let mut bytes = vec![0; place.bytes as usize];
     file.read_exact_at(&mut bytes, place.offset)?;
     let Found::Whole(payload) = frame::first(&bytes) else {
@@ -158,7 +158,7 @@ mod tests {
         segments::{ArchiveSettings, Segments},
     };
 
-    fn fork(from: i64) -> Record {
+    fn fork(from: i64) -> Record<'static> {
         Record::Fork(Fork {
             tenant: Uuid::max(),
             from,
@@ -174,11 +174,13 @@ mod tests {
             segment_bytes: u64::MAX,
         };
         let mut segments = Segments::new(settings, Uuid::from_u128(7), Uuid::now_v7(), 3).unwrap();
-        segments.append(&(0..count).map(fork).collect::<Vec<_>>()).unwrap();
+        segments
+            .append_records(&(0..count).map(fork).collect::<Vec<_>>())
+            .unwrap();
         segments.path().unwrap().to_path_buf()
     }
 
-    fn all(path: &Path) -> (Vec<Record>, Vec<u64>) {
+    fn all(path: &Path) -> (Vec<Record<'static>>, Vec<u64>) {
         let mut reader = SegmentReader::open(path).unwrap();
         let mut records = Vec::new();
         while let Some((place, record)) = reader.next().unwrap() {

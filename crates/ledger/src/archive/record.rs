@@ -4,21 +4,29 @@
 //! The form is compact and positional (postcard): nothing may be added to these types without a new [`FORMAT`]. What is
 //! the request log's stays the text that the database keeps, and follows the request log's own rules.
 
+use std::borrow::Cow;
+
+use domain::{LotId, TenantId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::chart::{Account, LotKind};
 
 /// The form of everything behind a header.
 pub const FORMAT: u8 = 1;
 
-/// One record.
+/// One record. Written from what it borrows, read as what it owns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Record {
+pub enum Record<'a> {
     /// Opens a segment.
     Header(Header),
-    /// A batch was committed; the parts of its tenants follow at once.
-    Batch(BatchRecord),
     /// What a batch or a movement did to one tenant.
-    Part(Box<Part>),
+    Part(Box<Part<'a>>),
+    /// A batch was committed. It comes last and seals the parts of its tenants, which stand before it: without it they
+    /// are the torn end of a segment.
+    Batch(BatchRecord<'a>),
+    /// What was missing was declared lost, which began this line of history; the forks of all accounts follow.
+    Declaration(i64),
     /// Everything behind a version of a tenant was declared lost.
     Fork(Fork),
     /// Transactions of the operator beside any batch.
@@ -40,33 +48,70 @@ pub struct Header {
 
 /// A batch of the segment's boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchRecord {
+pub struct BatchRecord<'a> {
     /// Counts from 1 in a boot, without a gap.
     pub number: i64,
     /// The database's clock at the commit.
     pub at_ms: i64,
     /// The entries of the batch's transaction between the operator and its providers; none: there was none.
     pub operator: Vec<(String, i64)>,
-    /// Whose requests these entries come from.
-    pub shares: Vec<Share>,
+    /// Whose requests its debits come from.
+    pub shares: Vec<Share<'a>>,
     /// Costs that came too late, each a transaction of its own.
     pub late: Vec<TransactionRow>,
 }
 
 /// What one tenant's requests contributed to a batch's operator transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Share {
+pub struct Share<'a> {
     /// The tenant.
     pub tenant: Uuid,
     /// The version of its account after the batch.
     pub version: i64,
-    /// Entries, as posted.
-    pub entries: Vec<(String, i64)>,
+    /// Debits.
+    pub costs: Vec<(AccountName<'a>, i64)>,
+}
+
+/// An account of a tenant's transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountName<'a> {
+    /// Credit of one of the tenant's lots.
+    Credit(LotKind, Uuid),
+    /// Income.
+    RevenueUsage,
+    /// Cost of requests at a provider.
+    ProviderCost(Cow<'a, str>),
+    /// Any other, as stored.
+    Other(Cow<'a, str>),
+}
+
+impl<'a> AccountName<'a> {
+    /// Of an account that belongs to the tenant, if it belongs to any.
+    pub fn of(account: &'a Account) -> Self {
+        match account {
+            Account::Credit(kind, _, lot) => Self::Credit(*kind, lot.as_uuid()),
+            Account::RevenueUsage => Self::RevenueUsage,
+            Account::ProviderCost(provider) => Self::ProviderCost(Cow::Borrowed(provider)),
+            other => Self::Other(Cow::Owned(other.to_string())),
+        }
+    }
+
+    /// As stored.
+    pub fn into_text(self, tenant: Uuid) -> String {
+        match self {
+            Self::Credit(kind, lot) => {
+                Account::Credit(kind, TenantId::from_uuid(tenant), LotId::from_uuid(lot)).to_string()
+            }
+            Self::RevenueUsage => Account::RevenueUsage.to_string(),
+            Self::ProviderCost(provider) => Account::ProviderCost(provider.into_owned()).to_string(),
+            Self::Other(name) => name.into_owned(),
+        }
+    }
 }
 
 /// The rows of one tenant after a commit, as far as the commit touched them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Part {
+pub struct Part<'a> {
     /// The tenant.
     pub tenant: Uuid,
     /// The version of its account afterwards; below zero for a tenant without an account.
@@ -90,19 +135,17 @@ pub struct Part {
     /// Budgets.
     pub budgets: Vec<BudgetRow>,
     /// Holds that were placed.
-    pub opened: Vec<HoldRow>,
+    pub opened: Vec<HoldRow<'a>>,
     /// How far open requests have come.
-    pub progressed: Vec<(Uuid, String)>,
-    /// Holds that ended.
-    pub closed: Vec<Uuid>,
+    pub progressed: Vec<ProgressRow<'a>>,
     /// Terminal rows.
-    pub charges: Vec<ChargeRecord>,
+    pub charges: Vec<ChargeRecord<'a>>,
     /// The entries of the batch's transaction on the tenant's credit.
-    pub usage: Vec<(String, i64)>,
+    pub usage: Vec<(AccountName<'a>, i64)>,
     /// Other transactions.
     pub transactions: Vec<TransactionRow>,
     /// The request log's records, as stored.
-    pub records: Vec<String>,
+    pub records: Vec<Cow<'a, str>>,
 }
 
 /// A balance, in nano-USD.
@@ -165,7 +208,7 @@ pub struct BudgetRow {
 
 /// A row of `hold`; node, boot and instant are the batch's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HoldRow {
+pub struct HoldRow<'a> {
     /// The request.
     pub request: Uuid,
     /// With which key.
@@ -173,26 +216,37 @@ pub struct HoldRow {
     /// What is reserved.
     pub amount: i64,
     /// The budgets in which it is reserved too, as stored.
-    pub budgets_json: String,
+    pub budgets_json: Cow<'a, str>,
     /// The price-book version.
     pub price_version: i64,
     /// The provider that was most likely used.
-    pub provider: String,
+    pub provider: Cow<'a, str>,
     /// What the provider may bill at most.
     pub provider_estimate: i64,
 }
 
+/// How far an open request has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgressRow<'a> {
+    /// The request.
+    pub request: Uuid,
+    /// The charge so far.
+    pub amount: i64,
+    /// As stored.
+    pub text: Cow<'a, str>,
+}
+
 /// A row of `charge`; the instant is the batch's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChargeRecord {
+pub struct ChargeRecord<'a> {
     /// The request.
     pub request: Uuid,
     /// With which key.
     pub key: Uuid,
     /// As stored.
-    pub state: String,
+    pub state: Cow<'a, str>,
     /// As stored.
-    pub reason: String,
+    pub reason: Cow<'a, str>,
     /// What had been reserved.
     pub held: i64,
     /// What the customer paid.
@@ -207,6 +261,8 @@ pub struct ChargeRecord {
     pub price_version: i64,
     /// Whether the batch's transaction moved credit for it.
     pub is_posted: bool,
+    /// Whether it ended a hold of an earlier batch.
+    pub closes_hold: bool,
 }
 
 /// A row of `tx` with its entries.

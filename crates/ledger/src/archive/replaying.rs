@@ -156,18 +156,15 @@ async fn finish(
     match &order.declare_lost {
         None if !losses.is_empty() => Ok(ReplayOutcome::Incomplete),
         Some(reason) if !losses.is_empty() || sources.len() == 0 => {
-            declaring::declare_lost(database, order, losses, reason).await?;
+            declaring::declare_lost(database, order, losses, (sources.newest_line, reason)).await?;
             Ok(ReplayOutcome::DeclaredLost)
         }
         _ => {
             let tx = database.begin().await?;
             note_boots(&tx, sources).await?;
-            gate::open(
-                &tx,
-                gate::Opening::Replayed,
-                "everything that was archived is in the database",
-            )
-            .await?;
+            let line = gate::line(&tx).await?.max(sources.newest_line);
+            let reason = "everything that was archived is in the database";
+            gate::open(&tx, gate::Opening::Replayed, line, reason).await?;
             let after = json!({ "segments": sources.len() });
             let actor = Actor::system("ledger-replay");
             audit::record(&tx, &actor, "ledger.replay", "ledger", None, Some(&after)).await?;

@@ -35,7 +35,7 @@ pub enum Verdict {
 }
 
 /// Compares a part with where its tenant stands; `None`: there is no account.
-pub fn judge(position: Option<&Position>, part: &Part) -> Verdict {
+pub fn judge(position: Option<&Position>, part: &Part<'_>) -> Verdict {
     let at = position.map_or(-1, |position| position.version);
     if part.is_step {
         return match part.version.cmp(&(at + 1)) {
@@ -77,8 +77,17 @@ impl Forks {
 
     /// Where the history goes on that stands at a version; of several the latest.
     pub fn next(&self, version: i64) -> Option<i64> {
-        let here = self.0.iter().filter(|(_, fork)| fork.from == version);
+        let here = self
+            .0
+            .iter()
+            .filter(|(_, fork)| fork.from == version && fork.to > version);
         here.map(|(_, fork)| fork.to).max()
+    }
+
+    /// The last version before a fork that still counts: the account has had it.
+    pub fn reached(&self) -> Option<i64> {
+        let forks = self.0.iter().map(|(_, fork)| fork.from);
+        forks.filter(|version| !self.is_lost(*version)).max()
     }
 
     fn knows(&self, declaration: Uuid) -> bool {
@@ -112,7 +121,7 @@ impl Declarations {
 mod tests {
     use super::*;
 
-    fn part(version: i64, is_step: bool) -> Part {
+    fn part(version: i64, is_step: bool) -> Part<'static> {
         Part {
             version,
             is_step,
@@ -165,6 +174,7 @@ mod tests {
         let forks = known.forks.entry(tenant).or_default();
         forks.add(first, fork(1_000_005));
         assert_eq!((forks.next(5), forks.next(6)), (Some(1_000_005), None));
+        assert_eq!(forks.reached(), Some(5));
         let lost = |known: &Declarations, version, line| known.is_lost(tenant, version, line);
         assert!(!lost(&known, 5, 0) && lost(&known, 6, 0) && lost(&known, 900, 0) && !lost(&known, 1_000_006, 7));
         assert!(known.is_lost(other, 0, 0), "it had no account when the line ended");

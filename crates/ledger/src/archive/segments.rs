@@ -76,7 +76,6 @@ pub struct Segments {
     header: Header,
     current: Option<Current>,
     next_number: u32,
-    buffer: Vec<u8>,
 }
 
 struct Current {
@@ -103,35 +102,32 @@ impl Segments {
             header,
             current: None,
             next_number: 0,
-            buffer: Vec::new(),
         })
     }
 
-    /// Appends records that belong together; they stand in one segment. After an error the segment is left alone and
-    /// the next records go into a new one.
+    /// Appends frames that belong together; they stand in one segment. After an error the segment is left alone and the
+    /// next frames go into a new one.
     ///
     /// # Errors
     /// What the disk says; what was to be written is then lost.
-    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        self.buffer.clear();
-        for record in records {
-            push(&mut self.buffer, record)?;
-        }
-        if self
-            .current
-            .as_ref()
-            .is_some_and(|current| current.bytes >= self.settings.segment_bytes)
-        {
-            self.current = None;
-        }
-        let mut current = match self.current.take() {
+    pub fn append(&mut self, frames: &[u8]) -> io::Result<()> {
+        let is_full = |current: &Current| current.bytes >= self.settings.segment_bytes;
+        let mut current = match self.current.take().filter(|current| !is_full(current)) {
             Some(current) => current,
             None => self.begin()?,
         };
-        current.file.write_all(&self.buffer)?;
-        current.bytes += self.buffer.len() as u64;
+        current.file.write_all(frames)?;
+        current.bytes += frames.len() as u64;
         self.current = Some(current);
         Ok(())
+    }
+
+    /// Appends records.
+    ///
+    /// # Errors
+    /// As [`Segments::append`].
+    pub fn append_records(&mut self, records: &[Record<'_>]) -> io::Result<()> {
+        self.append(&frames_of(records)?)
     }
 
     /// Makes everything durable: for what is written once and by hand.
@@ -155,8 +151,7 @@ impl Segments {
             .append(true)
             .mode(0o600)
             .open(&path)?;
-        let mut opening = Vec::new();
-        push(&mut opening, &Record::Header(self.header))?;
+        let opening = frames_of(&[Record::Header(self.header)])?;
         if let Err(error) = file.write_all(&opening) {
             // or a full disk would be filled with empty segments
             std::fs::remove_file(&path).ok();
@@ -178,13 +173,14 @@ impl Segments {
     }
 }
 
-fn push(buffer: &mut Vec<u8>, record: &Record) -> io::Result<()> {
-    let payload = postcard::to_stdvec(record).map_err(io::Error::other)?;
-    if frame::append(buffer, &payload) {
-        Ok(())
-    } else {
-        Err(io::Error::other("a record of the archive is too long"))
+fn frames_of(records: &[Record<'_>]) -> io::Result<Vec<u8>> {
+    let mut frames = Vec::new();
+    for record in records {
+        if !frame::append(&mut frames, record) {
+            return Err(io::Error::other("a record of the archive is too long"));
+        }
     }
+    Ok(frames)
 }
 
 /// Removes segments that are too old or too much, never the one that was just begun.
@@ -220,7 +216,7 @@ mod tests {
         }
     }
 
-    fn fork(from: i64) -> Record {
+    fn fork(from: i64) -> Record<'static> {
         Record::Fork(Fork {
             tenant: Uuid::nil(),
             from,
@@ -234,7 +230,7 @@ mod tests {
         let mut segments = Segments::new(settings(folder.path()), Uuid::nil(), Uuid::now_v7(), 0).unwrap();
         assert_eq!(list(folder.path()).unwrap(), vec![]);
         for number in 0..200 {
-            segments.append(&[fork(number)]).unwrap();
+            segments.append_records(&[fork(number)]).unwrap();
         }
         let left = list(folder.path()).unwrap();
         let bytes: u64 = left.iter().map(|segment| segment.path.metadata().unwrap().len()).sum();
@@ -255,7 +251,7 @@ mod tests {
             ..settings(folder.path())
         };
         let mut earlier = Segments::new(settings.clone(), Uuid::nil(), Uuid::now_v7(), 0).unwrap();
-        earlier.append(&[fork(1)]).unwrap();
+        earlier.append_records(&[fork(1)]).unwrap();
         let path = earlier.path().unwrap().to_path_buf();
         let long_ago = SystemTime::now() - Duration::from_secs(7_200);
         File::options()
@@ -265,7 +261,7 @@ mod tests {
             .set_modified(long_ago)
             .unwrap();
         let mut later = Segments::new(settings, Uuid::nil(), Uuid::now_v7(), 0).unwrap();
-        later.append(&[fork(1)]).unwrap();
+        later.append_records(&[fork(1)]).unwrap();
         assert!(!path.exists());
         assert_eq!(list(folder.path()).unwrap().len(), 1);
     }

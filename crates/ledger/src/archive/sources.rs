@@ -27,6 +27,8 @@ pub struct Sources {
     open: HashMap<u32, File>,
     /// Segments that tell of a declaration, and the line that it ended.
     pub declarations: BTreeMap<Uuid, i64>,
+    /// The newest line of history that they tell of.
+    pub newest_line: i64,
 }
 
 impl Sources {
@@ -60,6 +62,7 @@ impl Sources {
             segments: found,
             open: HashMap::new(),
             declarations: BTreeMap::new(),
+            newest_line: 0,
         })
     }
 
@@ -92,8 +95,11 @@ impl Sources {
                 }
             };
             *header = Some(reader.header());
-            if index_segment(&mut reader, number, &mut sorter)? {
-                self.declarations.insert(reader.header().boot, reader.header().line);
+            let Header { boot, line, .. } = reader.header();
+            let declared = index_segment(&mut reader, number, &mut sorter)?;
+            self.newest_line = self.newest_line.max(line).max(declared.unwrap_or(0));
+            if declared.is_some() {
+                self.declarations.insert(boot, line);
             }
             if let Some(offset) = reader.damaged().first() {
                 let (segment, places) = (path.clone(), reader.damaged().len());
@@ -111,7 +117,7 @@ impl Sources {
     ///
     /// # Errors
     /// When it is no longer there.
-    pub fn read(&mut self, entry: &Entry) -> io::Result<Record> {
+    pub fn read(&mut self, entry: &Entry) -> io::Result<Record<'static>> {
         if self.open.len() >= MOST_OPEN {
             self.open.clear();
         }
@@ -169,27 +175,33 @@ fn is_cut_at_its_beginning(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.len() < LONGEST_HEADER)
 }
 
-/// Answers whether there are forks in it.
-fn index_segment(reader: &mut SegmentReader, segment: u32, sorter: &mut Sorter) -> io::Result<bool> {
+/// Notes where every record stands. Parts of a batch count once it is sealed.
+fn index_segment(reader: &mut SegmentReader, segment: u32, sorter: &mut Sorter) -> io::Result<Option<i64>> {
     let boot = reader.header().boot;
-    let mut batch = None;
-    let mut has_forks = false;
+    let mut declared = None;
+    let mut unsealed: Vec<(i64, Entry)> = Vec::new();
     while let Some((place, record)) = reader.next()? {
-        let (kind, subject, version) = match record {
-            Record::Header(_) => continue,
-            Record::Batch(record) => {
-                batch = Some(record.number);
-                (Kind::Batch, boot, record.number)
+        let entry = |kind, subject, version| Entry::new(kind, subject, version, boot, segment, place);
+        match record {
+            Record::Header(_) => {}
+            Record::Part(part) => {
+                let kind = if part.is_step { Kind::Step } else { Kind::Beside };
+                let entry = entry(kind, part.tenant, part.version);
+                match part.batch {
+                    Some(number) => unsealed.push((number, entry)),
+                    None => sorter.push(entry)?,
+                }
             }
-            // without its batch a part would charge a customer for what was never booked with the provider
-            Record::Part(part) if part.batch.is_some() && part.batch != batch => continue,
-            Record::Part(part) if part.is_step => (Kind::Step, part.tenant, part.version),
-            Record::Part(part) => (Kind::Beside, part.tenant, part.version),
-            Record::Fork(fork) => (Kind::Fork, fork.tenant, fork.to),
-            Record::Operator(_) => (Kind::Operator, boot, 0),
-        };
-        has_forks |= kind == Kind::Fork;
-        sorter.push(Entry::new(kind, subject, version, boot, segment, place))?;
+            Record::Batch(batch) => {
+                for (_, part) in unsealed.drain(..).filter(|(number, _)| *number == batch.number) {
+                    sorter.push(part)?;
+                }
+                sorter.push(entry(Kind::Batch, boot, batch.number))?;
+            }
+            Record::Declaration(line) => declared = Some(line),
+            Record::Fork(fork) => sorter.push(entry(Kind::Fork, fork.tenant, fork.to))?,
+            Record::Operator(_) => sorter.push(entry(Kind::Operator, boot, 0))?,
+        }
     }
-    Ok(has_forks)
+    Ok(declared)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use domain::Amount;
 use store::{StoreError, Tx, bulk::Rows};
 use uuid::Uuid;
 
@@ -11,7 +10,6 @@ use super::{
     record::{Standing, TransactionRow},
     rules::Position,
 };
-use crate::items::Progress;
 
 const POSITIONS: &str = "SELECT tenant_id, available, held, debt, version FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
@@ -31,13 +29,12 @@ const BUDGETS: &str = "INSERT INTO budget (scope, period_start_ms, limit_amount,
      ON CONFLICT (scope, period_start_ms) DO UPDATE SET limit_amount = excluded.limit_amount, \
      used = excluded.used, held = excluded.held";
 const HOLDS: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, \
-     price_version, provider, provider_estimate, created_at_ms, progress_json) \
+     price_version, provider, provider_estimate, created_at_ms, progress_json, progress_amount) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.node_id, r.boot, r.amount, r.budgets_json, r.price_version, \
-     r.provider, r.provider_estimate, r.created_at_ms, r.progress_json FROM {rows}";
-const PROGRESS: &str =
-    "UPDATE hold SET progress_json = r.progress_json FROM {rows} WHERE hold.request_id = r.request_id";
-const KNOWN_PROGRESS: &str = "SELECT request_id, progress_json FROM hold \
-     WHERE progress_json <> '' AND request_id IN (SELECT r.request_id FROM {rows})";
+     r.provider, r.provider_estimate, r.created_at_ms, r.progress_json, r.progress_amount FROM {rows}";
+/// Progress does not say whether it is in the database. It is cumulative, so what is less than is known is older.
+const PROGRESS: &str = "UPDATE hold SET progress_json = r.progress_json, progress_amount = r.progress_amount \
+     FROM {rows} WHERE hold.request_id = r.request_id AND hold.progress_amount <= r.progress_amount";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGES: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
      provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
@@ -102,7 +99,7 @@ async fn write_lots(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
     let rows = Rows::new()
         .uuids("id", lots.iter().map(|(_, lot)| lot.id))
         .uuids("tenant_id", lots.iter().map(|(tenant, _)| *tenant))
-        .texts("kind", lots.iter().map(|(_, lot)| lot.kind.clone()))
+        .texts("kind", lots.iter().map(|(_, lot)| &lot.kind))
         .numbers("granted", lots.iter().map(|(_, lot)| lot.granted))
         .numbers("remaining", lots.iter().map(|(_, lot)| lot.remaining))
         .numbers(
@@ -135,10 +132,10 @@ async fn write_claims(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
         .collect();
     let rows = Rows::new()
         .uuids("lot_id", claims.iter().map(|(_, claim)| claim.lot))
-        .texts("purpose", claims.iter().map(|(_, claim)| claim.purpose.clone()))
+        .texts("purpose", claims.iter().map(|(_, claim)| &claim.purpose))
         .uuids("tenant_id", claims.iter().map(|(tenant, _)| **tenant))
         .numbers("amount", claims.iter().map(|(_, claim)| claim.amount))
-        .texts("reference", claims.iter().map(|(_, claim)| claim.reference.clone()))
+        .texts("reference", claims.iter().map(|(_, claim)| &claim.reference))
         .numbers("created_at_ms", claims.iter().map(|(_, claim)| claim.created_at_ms));
     tx.execute_rows(CLAIMS, &rows).await?;
     Ok(())
@@ -165,38 +162,23 @@ async fn write_holds(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
         .uuids("node_id", holds.iter().map(|hold| hold.author.node))
         .uuids("boot", holds.iter().map(|hold| hold.author.boot))
         .numbers("amount", holds.iter().map(|hold| hold.row.amount))
-        .texts("budgets_json", holds.iter().map(|hold| hold.row.budgets_json.clone()))
+        .texts("budgets_json", holds.iter().map(|hold| &hold.row.budgets_json))
         .numbers("price_version", holds.iter().map(|hold| hold.row.price_version))
-        .texts("provider", holds.iter().map(|hold| hold.row.provider.clone()))
+        .texts("provider", holds.iter().map(|hold| &hold.row.provider))
         .numbers("provider_estimate", holds.iter().map(|hold| hold.row.provider_estimate))
         .numbers("created_at_ms", holds.iter().map(|hold| hold.at_ms))
-        .texts("progress_json", holds.iter().map(|hold| hold.progress.clone()));
+        .texts("progress_json", holds.iter().map(|hold| &hold.progress.text))
+        .numbers("progress_amount", holds.iter().map(|hold| hold.progress.amount));
     tx.execute_rows(HOLDS, &rows).await?;
-    write_progress(tx, fold).await?;
+    let progressed = &fold.progressed;
+    let rows = Rows::new()
+        .uuids("request_id", progressed.keys().copied())
+        .texts("progress_json", progressed.values().map(|progress| &progress.text))
+        .numbers("progress_amount", progressed.values().map(|progress| progress.amount));
+    tx.execute_rows(PROGRESS, &rows).await?;
     let rows = Rows::new().uuids("request_id", fold.closed.iter().copied());
     tx.execute_rows(CLOSED, &rows).await?;
     Ok(())
-}
-
-/// Progress does not say whether it is in the database. It is cumulative, so what is less than is known is older.
-async fn write_progress(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
-    let requests = Rows::new().uuids("request_id", fold.progressed.keys().copied());
-    let mut progressed = fold.progressed.clone();
-    for row in tx.query_rows(KNOWN_PROGRESS, &requests).await? {
-        let request: Uuid = row.try_get("", "request_id")?;
-        let known: String = row.try_get("", "progress_json")?;
-        progressed.retain(|at, progress| *at != request || so_far(progress) >= so_far(&known));
-    }
-    let rows = Rows::new()
-        .uuids("request_id", progressed.keys().copied())
-        .texts("progress_json", progressed.values().cloned());
-    tx.execute_rows(PROGRESS, &rows).await?;
-    Ok(())
-}
-
-fn so_far(text: &str) -> Option<Amount> {
-    let progress: Progress = serde_json::from_str(text).ok()?;
-    Some(progress.so_far.amount())
 }
 
 async fn write_charges(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
@@ -205,8 +187,8 @@ async fn write_charges(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
         .uuids("request_id", charges.iter().map(|charge| charge.row.request))
         .uuids("tenant_id", charges.iter().map(|charge| charge.tenant))
         .uuids("key_id", charges.iter().map(|charge| charge.row.key))
-        .texts("state", charges.iter().map(|charge| charge.row.state.clone()))
-        .texts("reason", charges.iter().map(|charge| charge.row.reason.clone()))
+        .texts("state", charges.iter().map(|charge| &charge.row.state))
+        .texts("reason", charges.iter().map(|charge| &charge.row.reason))
         .numbers("held", charges.iter().map(|charge| charge.row.held))
         .numbers("amount", charges.iter().map(|charge| charge.row.amount))
         .numbers("overrun", charges.iter().map(|charge| charge.row.overrun))
@@ -223,10 +205,10 @@ async fn write_charges(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
 pub async fn write_transactions(tx: &Tx, transactions: &[TransactionRow]) -> Result<(), StoreError> {
     let rows = Rows::new()
         .uuids("id", transactions.iter().map(|row| row.id))
-        .texts("kind", transactions.iter().map(|row| row.kind.clone()))
+        .texts("kind", transactions.iter().map(|row| &row.kind))
         .optional_uuids("tenant_id", transactions.iter().map(|row| row.tenant))
-        .texts("reference", transactions.iter().map(|row| row.reference.clone()))
-        .texts("actor", transactions.iter().map(|row| row.actor.clone()))
+        .texts("reference", transactions.iter().map(|row| &row.reference))
+        .texts("actor", transactions.iter().map(|row| &row.actor))
         .numbers("at_ms", transactions.iter().map(|row| row.at_ms));
     tx.execute_rows(TRANSACTIONS, &rows).await?;
     let mut lines = Vec::new();
@@ -237,7 +219,7 @@ pub async fn write_transactions(tx: &Tx, transactions: &[TransactionRow]) -> Res
     let rows = Rows::new()
         .uuids("tx_id", lines.iter().map(|(id, ..)| *id))
         .numbers("line", lines.iter().map(|(_, line, ..)| *line))
-        .texts("account", lines.iter().map(|(_, _, account, _)| (*account).clone()))
+        .texts("account", lines.iter().map(|(_, _, account, _)| account))
         .numbers("amount", lines.iter().map(|(.., amount)| *amount));
     tx.execute_rows(ENTRIES, &rows).await?;
     Ok(())

@@ -26,7 +26,7 @@ enum Step {
     /// All forks of a tenant, before its first part.
     Forks(Uuid, Forks),
     /// A part, who wrote it, and in which line of history.
-    Part(Box<Part>, Author, i64),
+    Part(Box<Part<'static>>, Author, i64),
     /// The tenant has no more parts.
     Leave(Uuid),
 }
@@ -131,7 +131,7 @@ impl<'a> Tenants<'a> {
                     self.follow(tenant).begin(forks.clone(), position);
                     self.declared.forks.insert(tenant, forks);
                 }
-                Step::Leave(_) => self.follow(tenant).jump(&mut position, &mut fold),
+                Step::Leave(_) => self.follow(tenant).end(&mut position, &mut fold),
                 Step::Part(part, _, line) if self.declared.is_lost(tenant, part.version, line) => {
                     self.counts.known += 1;
                 }
@@ -197,7 +197,31 @@ impl Followed {
         }
     }
 
-    fn take(&mut self, part: Box<Part>, author: Author, position: &mut Option<Position>, fold: &mut Fold) -> Counts {
+    /// There are no more parts. Whatever was before a fork must have been among them.
+    fn end(&mut self, position: &mut Option<Position>, fold: &mut Fold) {
+        self.jump(position, fold);
+        let at = position.map_or(-1, |position| position.version);
+        if let Some(to) = self.forks.reached().filter(|to| *to > at && self.stopped.is_none()) {
+            self.stop_at_gap(at + 1, to);
+        }
+    }
+
+    fn stop_at_gap(&mut self, from: i64, to: i64) {
+        self.stopped = Some(Loss::Versions {
+            tenant: TenantId::from_uuid(self.tenant),
+            from,
+            to,
+            behind: Behind::default(),
+        });
+    }
+
+    fn take(
+        &mut self,
+        part: Box<Part<'static>>,
+        author: Author,
+        position: &mut Option<Position>,
+        fold: &mut Fold,
+    ) -> Counts {
         let known = Counts {
             known: 1,
             ..Counts::default()
@@ -219,16 +243,7 @@ impl Followed {
                     fold.add(*part, author);
                     return Counts::default();
                 }
-                Verdict::Missing { from, to } => {
-                    let tenant = TenantId::from_uuid(self.tenant);
-                    let behind = Behind::default();
-                    self.stopped = Some(Loss::Versions {
-                        tenant,
-                        from,
-                        to,
-                        behind,
-                    });
-                }
+                Verdict::Missing { from, to } => self.stop_at_gap(from, to),
                 Verdict::OtherHistory => self.stop_at_other_history(part.version),
             }
         }
@@ -240,7 +255,7 @@ impl Followed {
     }
 }
 
-fn add_behind(behind: &mut Behind, part: &Part) {
+fn add_behind(behind: &mut Behind, part: &Part<'_>) {
     let plus = |sum: Amount, nanos: i64| sum.checked_add(Amount::from_nanos(nanos)).unwrap_or(Amount::MAX);
     behind.parts += 1;
     for charge in &part.charges {

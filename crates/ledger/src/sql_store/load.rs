@@ -13,7 +13,7 @@ use super::rows::{budget_keys, read_balance_at, read_budget_at, read_charge_at, 
 use crate::{
     batch::{Batch, Item, Locking},
     items::{BudgetKey, End},
-    rules::Book,
+    rules::{AccountAsRead, Book},
 };
 
 // First message. The columns that its queries share: an id, four numbers, a text.
@@ -105,7 +105,8 @@ async fn load_balances(
         if query == 0 {
             let (tenant, balance) = read_balance_at(&row, BALANCE_COLUMNS)?;
             book.balances.insert(tenant, balance);
-            book.versions.insert(tenant, row.number(VERSION_COLUMN)?);
+            let version = row.number(VERSION_COLUMN)?;
+            book.accounts.insert(tenant, AccountAsRead { version, balance });
         } else {
             let request = RequestId::from_uuid(row.uuid(0)?);
             named.insert(request, budget_keys(&row, 5)?.into_vec());

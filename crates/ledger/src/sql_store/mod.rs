@@ -10,7 +10,7 @@ mod save;
 
 #[cfg(test)]
 pub use load::LOOKUPS;
-pub use rows::read_charge;
+pub use rows::{NO_BUDGETS, read_charge};
 pub use save::{WRITER, write_transactions};
 
 use std::{
@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use store::{Backend, Database, StoreError, Tx};
 
 use crate::{
-    archive::{Archive, Before, Beside, Draft},
+    archive::{Archive, Beside, Draft},
     batch::{Batch, Committed, Item, ItemOutcome, Locking},
     items::AbandonedHold,
     ledger_store::{Abandoned, LedgerStore, NodeIdentity},
@@ -35,25 +35,14 @@ use crate::{
 /// Rows of another crate that belong in the same transaction as the end of their request.
 #[async_trait]
 pub trait BatchRider: Send + Sync {
-    /// Writes the records of the requests that this batch closed.
+    /// Writes the records of the requests that this batch closed. One that is there already stays as it is. Answers
+    /// them as they are stored, in order, for the archive.
     ///
     /// # Errors
     /// What the database says; the batch is then taken back.
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError>;
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError>;
 
-    /// As [`BatchRider::write`], and answers the records as they are stored, in order, for the archive.
-    ///
-    /// # Errors
-    /// As [`BatchRider::write`].
-    async fn write_and_tell(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
-        self.write(tx, records).await?;
-        let texts = records.iter().map(serde_json::to_string);
-        texts
-            .collect::<Result<_, _>>()
-            .map_err(|_| StoreError::damaged("request record"))
-    }
-
-    /// Writes records that were archived. One that is there already stays as it is.
+    /// Writes records that were archived.
     ///
     /// # Errors
     /// What the database says; [`StoreError::Damaged`] for a text that is no record.
@@ -63,7 +52,7 @@ pub trait BatchRider: Send + Sync {
             .map(|text| serde_json::from_str(text))
             .collect::<Result<_, _>>()
             .map_err(|_| StoreError::damaged("archived request record"))?;
-        self.write(tx, &records.iter().collect::<Vec<_>>()).await
+        self.write(tx, &records.iter().collect::<Vec<_>>()).await.map(drop)
     }
 }
 
@@ -98,33 +87,29 @@ impl SqlBatchStore {
             return Ok(None);
         };
         let (mut book, locked) = load::load_book(tx, batch, locking).await?;
-        let before = self.archive.is_on().then(|| Before::of(&book, batch));
         let outcomes = apply_items(&mut book, batch, &locked).map_err(broken)?;
-        let late = save::save_changes(tx, &batch.name, &book, now).await?;
-        let texts = self.write_records(tx, &records_of(&book, batch)).await?;
-        let committed = Committed {
+        let saved = save::save_changes(tx, &batch.name, &book, now).await?;
+        let records = records_of(&book, batch);
+        let texts = if records.is_empty() {
+            Vec::new()
+        } else {
+            self.rider.write(tx, &records).await?
+        };
+        if self.archive.is_on() {
+            let tenants = records.iter().map(|record| record.tenant);
+            let beside = Beside {
+                late: &saved.late,
+                progress: &saved.progress,
+                records: tenants.zip(texts.iter().map(String::as_str)).collect(),
+            };
+            *self.unconfirmed.lock() = Some(Draft::of(batch.name, now, &book, &beside));
+        }
+        Ok(Some(Committed {
             outcomes,
             available: available_of(&book, batch),
             now,
-            orphans: book.changes.orphans.clone(),
-        };
-        if let Some(before) = before {
-            let beside = Beside { before, late, texts };
-            *self.unconfirmed.lock() = Some(Draft::new(batch, now, book, beside));
-        }
-        Ok(Some(committed))
-    }
-
-    async fn write_records(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<(TenantId, String)>, StoreError> {
-        if records.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !self.archive.is_on() {
-            self.rider.write(tx, records).await?;
-            return Ok(Vec::new());
-        }
-        let texts = self.rider.write_and_tell(tx, records).await?;
-        Ok(records.iter().map(|record| record.tenant).zip(texts).collect())
+            orphans: book.changes.orphans,
+        }))
     }
 
     /// The batch is in the database. If that is learnt after its acknowledgement was lost, what it did is still known

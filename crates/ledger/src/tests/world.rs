@@ -55,7 +55,7 @@ pub struct Rider {
 
 #[async_trait]
 impl BatchRider for Rider {
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
         for record in records {
             if record.model == POISON {
                 return Err(StoreError::Contradiction("poison".to_owned()));
@@ -64,7 +64,8 @@ impl BatchRider for Rider {
             tx.execute(sql, vec![record.id.to_string().into()]).await?;
             self.written.lock().unwrap().insert(record.id);
         }
-        Ok(())
+        let texts = records.iter().map(|record| serde_json::to_string(record).unwrap());
+        Ok(texts.collect())
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{
 on_every_database! {
     a_lost_segment_is_named_and_nobody_is_charged_more,
     a_damaged_segment_is_named,
+    a_torn_end_is_left_out_whole,
+    an_end_before_a_declaration_is_missed,
     without_any_archive_the_rest_is_declared_lost,
     what_was_declared_lost_stays_lost_after_the_next_restore,
     an_account_that_went_on_after_the_restore_is_not_overwritten,
@@ -126,6 +128,61 @@ async fn a_damaged_segment_is_named(world: &World) {
     backup.end().await;
 }
 
+/// A machine that loses its power may leave a batch of which only the first parts were written.
+async fn a_torn_end_is_left_out_whole(world: &World) {
+    let mut history = History::begin(world, 1, 43).await;
+    let own = history.nodes[0].id;
+    let backup = world.backup().await;
+    history.go_on(60).await;
+    history.stop().await;
+    let number = |path: &std::path::PathBuf| {
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        stem.rsplit_once('-').unwrap().1.parse::<u32>().unwrap()
+    };
+    let segments = history.segments();
+    let last = segments.iter().max_by_key(|path| number(path)).unwrap();
+    let bytes = std::fs::read(last).unwrap();
+    std::fs::write(last, &bytes[..bytes.len() - 3]).unwrap();
+    let order = history.order(own);
+    let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+    assert_eq!(report.outcome, ReplayOutcome::Complete, "{report:?}");
+    let batches = "SELECT CAST(SUM(batch_no) AS BIGINT) FROM node";
+    assert_eq!(backup.number(batches).await, world.number(batches).await - 1);
+    backup.assert_clean().await;
+    backup.end().await;
+}
+
+async fn an_end_before_a_declaration_is_missed(world: &World) {
+    let mut history = History::begin(world, 1, 47).await;
+    let own = history.nodes[0].id;
+    let tenant = history.tenants[0];
+    let backup = world.backup().await;
+    history.grant(tenant, GrantKind::Promotion, 5).await.unwrap();
+    history.stop().await;
+    // something was declared lost later, and of the time before it nothing is left
+    let mut order = history.order(own);
+    order.archives.clear();
+    order.declare_lost = Some("gone".to_owned());
+    replay(&world.database, &*world.rider, &order, |_| {}).await.unwrap();
+    let segments = history.segments();
+    let declaration = segments
+        .iter()
+        .max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    let order = ReplayOrder {
+        archives: vec![declaration.unwrap().clone()],
+        declare_lost: None,
+        ..order
+    };
+    let report = replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
+    let named = report
+        .losses
+        .named
+        .iter()
+        .any(|loss| matches!(loss, Loss::Versions { tenant: of, from: 2, to: 2, .. } if *of == tenant));
+    assert!(named, "{report:?}");
+    backup.end().await;
+}
+
 async fn without_any_archive_the_rest_is_declared_lost(world: &World) {
     let mut history = History::begin(world, 2, 51).await;
     let own = history.nodes[0].id;
@@ -208,6 +265,11 @@ async fn what_was_declared_lost_stays_lost_after_the_next_restore(world: &World)
     let found = rows_of(&third).await;
     for table in ["lot", "charge", "budget", "hold"] {
         assert_eq!(found[table], rows_of(&first).await[table], "{table}");
+    }
+    // both know of the declarations, so that nodes start on them
+    for database in [&second, &third] {
+        let known = refuse_restored(&database.database, &later.archive_folder(own), own).await;
+        assert!(known.unwrap() >= line);
     }
     third.end().await;
     second.end().await;

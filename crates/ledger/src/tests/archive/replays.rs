@@ -9,7 +9,7 @@ use super::{
 use crate::{
     LedgerError,
     archive::{ReplayOutcome, refuse_restored, replay},
-    movements::GrantKind,
+    movements::{self, GrantKind},
     tests::world::World,
 };
 
@@ -98,6 +98,10 @@ async fn a_restored_database_is_recognised_and_gated(world: &World) {
     );
     let refused = backup.grant(tenant, GrantKind::Promotion, 9, "while closed").await;
     assert!(matches!(refused, Err(LedgerError::AwaitsReplay(_))), "{refused:?}");
+    let tx = backup.database.begin().await.unwrap();
+    let refused = movements::open_account(&tx, domain::TenantId::generate()).await;
+    assert!(matches!(refused, Err(LedgerError::AwaitsReplay(_))), "{refused:?}");
+    tx.rollback().await.unwrap();
     let order = history.order(own);
     replay(&backup.database, &*backup.rider, &order, |_| {}).await.unwrap();
     refuse_restored(&backup.database, &folder, own).await.unwrap();

@@ -18,7 +18,7 @@ const TABLES: [(&str, &str); 10] = [
     (
         "hold",
         "request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, price_version, provider, \
-         provider_estimate, created_at_ms, progress_json",
+         provider_estimate, created_at_ms, progress_json, progress_amount",
     ),
     (
         "charge",
