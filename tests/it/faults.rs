@@ -5,6 +5,7 @@
 //! |---|---|
 //! | node killed: hold queued, held, in mid-stream, after the end, commit in doubt | `crash` |
 //! | database killed in the middle of a batch | `faults_database::a_database_killed_in_the_middle_of_a_batch_*` |
+//! | nodes and database killed at random for twenty minutes | `faults_crash_loop` |
 //! | connection to the database broken at any byte, commits in doubt included | `faults_connection::*` |
 //! | database silent (stopped process, cut network) with streams under way | `faults_outage::*` |
 //! | database out of connections, deadlock, disk full | `faults_database::*` |

@@ -39,6 +39,16 @@ impl SecondNode {
     pub fn client_with(&self, key: &str) -> Client {
         Client::new(self.node.relay_url().to_owned(), key.to_owned())
     }
+
+    /// Ends the node at once, as a power cut would.
+    pub fn kill(&mut self) {
+        self.node.process().kill();
+    }
+
+    /// Starts the node again on the same folder and ports.
+    pub async fn restart(&mut self) {
+        self.node.restart().await;
+    }
 }
 
 /// A running node with a simulated provider.

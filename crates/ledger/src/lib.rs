@@ -33,6 +33,7 @@ mod sql_store;
 #[cfg(test)]
 mod tests;
 pub mod verify;
+mod urgency;
 mod waiting;
 mod writer;
 
@@ -43,6 +44,7 @@ pub use hold::{Ending, Hold};
 pub use items::{BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal};
 pub use ledger_store::{Abandoned, LedgerStore, NodeIdentity};
 pub use service::{Foundation, Ledger, LedgerSettings, RefusedCost, Reservation};
+pub use urgency::Urgency;
 pub use spools::{NodeSpools, SpoolRecords, Spools};
 pub use sql_store::{BatchRider, SqlBatchStore};
 pub use writer::WriterEnd;

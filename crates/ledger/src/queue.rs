@@ -10,6 +10,7 @@ use crate::{
     error::LedgerError,
     hold::Hold,
     items::{Closing, HoldRequest, Progress},
+    urgency::Urgency,
 };
 
 /// What waits for the writer.
@@ -60,6 +61,7 @@ pub struct Queue {
     sender: mpsc::UnboundedSender<Queued>,
     places: Arc<Semaphore>,
     capacity: u32,
+    urgency: Urgency,
 }
 
 /// The sending side as the writer has it: when everybody else has left, the queue is closed.
@@ -67,6 +69,7 @@ pub struct WeakQueue {
     sender: mpsc::WeakUnboundedSender<Queued>,
     places: Arc<Semaphore>,
     capacity: u32,
+    urgency: Urgency,
 }
 
 impl WeakQueue {
@@ -77,7 +80,13 @@ impl WeakQueue {
             sender,
             places: Arc::clone(&self.places),
             capacity: self.capacity,
+            urgency: self.urgency.clone(),
         })
+    }
+
+    /// Who waits for the next batch.
+    pub const fn urgency(&self) -> &Urgency {
+        &self.urgency
     }
 }
 
@@ -91,6 +100,7 @@ impl Queue {
                 sender,
                 places,
                 capacity,
+                urgency: Urgency::default(),
             },
             receiver,
         )
@@ -102,6 +112,7 @@ impl Queue {
             sender: self.sender.downgrade(),
             places: Arc::clone(&self.places),
             capacity: self.capacity,
+            urgency: self.urgency.clone(),
         }
     }
 
@@ -159,6 +170,7 @@ impl Queue {
         let (answer, receiver) = oneshot::channel();
         let work = Work::Recover { item, answer };
         self.send(Queued { work, place })?;
+        self.urgency.hurry();
         Ok(receiver)
     }
 
@@ -170,6 +182,11 @@ impl Queue {
 
     fn send(&self, queued: Queued) -> Result<(), LedgerError> {
         self.sender.send(queued).map_err(|_| LedgerError::Stopped)
+    }
+
+    /// Says that somebody waits for what is queued.
+    pub const fn urgency(&self) -> &Urgency {
+        &self.urgency
     }
 
     /// Waits until nothing is queued and no hold is open on this node.

@@ -17,6 +17,7 @@ use crate::{
     queue::Queue,
     recovery, replay,
     spools::Spools,
+    urgency::Urgency,
     writer::{Writer, WriterEnd, WriterParts},
 };
 
@@ -125,7 +126,14 @@ impl Ledger {
             .queue
             .push_hold(request)
             .inspect_err(|_| self.view.hold_ended(tenant, amount))?;
-        Ok(Reservation { pace, answer })
+        if pace == Pace::AfterCommit {
+            self.queue.urgency().hurry();
+        }
+        Ok(Reservation {
+            pace,
+            answer,
+            urgency: self.queue.urgency().clone(),
+        })
     }
 
     /// Reserves credit and waits until that is durable; dropping the future gives the credit back.
@@ -133,7 +141,9 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::reserve`], and [`LedgerError::Refused`] with what is affordable.
     pub async fn hold(&self, request: HoldRequest) -> Result<Hold, LedgerError> {
-        self.reserve(request)?.committed().await
+        let mut reservation = self.reserve(request)?;
+        reservation.urgency().hurry();
+        reservation.committed().await
     }
 
     /// Books what a request cost that was sent before its hold was refused or withdrawn: the operator's loss.
@@ -219,6 +229,7 @@ impl Ledger {
     /// Waits until every hold of this node has ended and all that was queued is durable: in the database, or on disk
     /// for the next boot.
     pub async fn drain(&self) {
+        self.queue.urgency().hurry();
         self.queue.idle().await;
     }
 }
@@ -243,12 +254,19 @@ pub struct RefusedCost {
 pub struct Reservation {
     pace: Pace,
     answer: oneshot::Receiver<Result<Hold, LedgerError>>,
+    urgency: Urgency,
 }
 
 impl Reservation {
     /// Whether the request may be sent before the hold is durable.
     pub const fn pace(&self) -> Pace {
         self.pace
+    }
+
+    /// To say that the answer is waited for: an upstream has answered. Without that it comes a moment later, with
+    /// those of others.
+    pub const fn urgency(&self) -> &Urgency {
+        &self.urgency
     }
 
     /// Waits until the hold is durable. The wait may be given up and taken up again; the answer comes once.

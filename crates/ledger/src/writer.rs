@@ -1,5 +1,5 @@
-//! The writer: the one task of a node that writes holds and charges. Whatever has queued while one batch was being
-//! committed is the next batch: no timer, no wait when idle, one batch in flight.
+//! The writer: the one task of a node that writes holds and charges. Whatever has queued by the time that somebody waits
+//! for it, or that the oldest has waited for a moment, is the next batch; one batch is in flight.
 
 use std::{collections::VecDeque, pin::pin, sync::Arc};
 
@@ -110,11 +110,12 @@ impl Writer {
         }
     }
 
-    /// Waits for something to do; `false` when there will never be anything.
+    /// Waits for something to do, and for more of it while nobody waits; `false` when there will never be anything.
     async fn receive(&mut self) -> bool {
         while let Some(queued) = self.received.recv().await {
             if let Some(waiting) = Waiting::received(queued) {
                 self.backlog.push_back(waiting);
+                self.queue.urgency().gather().await;
                 return true;
             }
         }

@@ -10,7 +10,7 @@ use domain::{
     pricing::Charge,
     request::{Reason, RequestRecord},
 };
-use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, Reservation};
+use ledger::{Ending, Hold, Ledger, LedgerError, Pace, ProviderCost, RefusedCost, Reservation, Urgency};
 
 use crate::background::Background;
 
@@ -52,6 +52,14 @@ impl Credit {
     /// Whether the request must wait for the commit before it is sent.
     pub fn must_wait(&self) -> bool {
         matches!(self, Self::Pending(reservation) if reservation.pace() == Pace::AfterCommit)
+    }
+
+    /// To say that the credit is waited for, while it is on its way.
+    pub fn urgency(&self) -> Option<Urgency> {
+        match self {
+            Self::Pending(reservation) => Some(reservation.urgency().clone()),
+            Self::Held(_) | Self::None(_) => None,
+        }
     }
 
     /// Waits until the credit is reserved. The wait may be given up and taken up again.

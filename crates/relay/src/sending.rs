@@ -6,7 +6,7 @@
 use std::{pin::pin, time::Duration};
 
 use futures_util::future::{Either, select};
-use ledger::LedgerError;
+use ledger::{LedgerError, Urgency};
 
 use crate::{
     dispatch::{Dispatch, Lost, Won},
@@ -30,7 +30,10 @@ pub async fn send_covered(
     let Some((credit, story)) = settlement.split() else {
         return Err(NotSent::Uncovered(LedgerError::Stopped));
     };
+    let urgency = credit.urgency();
+    let hurry = || urgency.as_ref().map(Urgency::hurry).unwrap_or_default();
     if credit.must_wait() || dispatch.plan.is_tight() {
+        hurry();
         credit.durable(hold_timeout).await.map_err(NotSent::Uncovered)?;
         return dispatch.run(story).await.map_err(NotSent::Lost);
     }
@@ -41,6 +44,7 @@ pub async fn send_covered(
         // leaving drops the dispatch, which cancels the upstream
         Either::Left((Err(error), _)) => Err(NotSent::Uncovered(error)),
         Either::Right((sent, covering)) => {
+            hurry();
             covering.await.map_err(NotSent::Uncovered)?;
             sent.map_err(NotSent::Lost)
         }

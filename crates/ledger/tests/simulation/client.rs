@@ -68,6 +68,7 @@ impl Client {
     /// An answer comes soon, whatever the database does, and reaches the request when its node is running.
     async fn answered(&self, reservation: &mut Reservation) -> Result<Hold, LedgerError> {
         let asked_at = self.sim.now();
+        reservation.urgency().hurry();
         let answer = reservation.committed().await;
         self.sim.gate(self.life).await;
         let is_late = self.sim.with(|s| {

@@ -1,0 +1,47 @@
+//! Whether somebody waits for the next batch.
+//!
+//! A batch costs about the same however many items it has, and most of what is queued nobody waits for: a hold is durable
+//! long before its provider answers, and an end has no reader. So the writer lets items gather for a moment, and begins at
+//! once when somebody says that he waits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Notify, time::timeout};
+
+/// How long items gather when nobody waits for them: well below the time in which any provider begins to answer.
+pub const GATHERING: Duration = Duration::from_millis(10);
+
+/// Says that somebody waits for what is queued. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Urgency(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    is_urgent: AtomicBool,
+    said: Notify,
+}
+
+impl Urgency {
+    /// What is queued by now is written at once.
+    pub fn hurry(&self) {
+        if !self.0.is_urgent.swap(true, Ordering::AcqRel) {
+            self.0.said.notify_one();
+        }
+    }
+
+    /// Returns when somebody waits, or when items have gathered for long enough. What is queued from now on may need to
+    /// be asked for again.
+    pub(crate) async fn gather(&self) {
+        if !self.0.is_urgent.load(Ordering::Acquire) {
+            // either way it is time
+            drop(timeout(GATHERING, self.0.said.notified()).await);
+        }
+        self.0.is_urgent.store(false, Ordering::Release);
+    }
+}
