@@ -98,8 +98,9 @@ impl Archive {
         };
         let bytes = frames.len();
         let has_room = inner.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) <= MAX_WAITING_BYTES;
-        let sender = inner.sender.lock();
-        if has_room && sender.as_ref().is_some_and(|sender| sender.try_send(frames).is_ok()) {
+        let send = |sender: &SyncSender<Vec<u8>>| sender.try_send(frames).is_ok();
+        let sent = has_room && inner.sender.lock().as_ref().is_some_and(send);
+        if sent {
             inner.is_losing.store(false, Ordering::Relaxed);
         } else {
             inner.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
