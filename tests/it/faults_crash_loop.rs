@@ -264,11 +264,13 @@ async fn assert_each_is_charged_right(world: &World, seen: &[Seen]) -> usize {
             "{} words were received long before the end: {closed}",
             answer.settled_words
         );
-        if answer.is_whole {
+        // a node may die after the last byte and before the end is durable
+        let is_recovered = closed["reason"] == "relay_crashed";
+        if answer.is_whole && !is_recovered {
             assert_eq!(closed["reason"], "completed", "{closed}");
             assert_eq!(output, most(|entry| entry.tokens_generated), "{closed}");
         }
-        recovered += usize::from(closed["reason"] == "relay_crashed");
+        recovered += usize::from(is_recovered);
         charged += cost_of(&closed);
     }
     // whoever left in the midst of an answer is charged too, and nobody else

@@ -14,8 +14,10 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-/// A connection is replaced after so long, and with it the plans of its statements.
+/// A connection is replaced after so long.
 const MAX_AGE: Duration = Duration::from_secs(30 * 60);
+/// Statements are planned again after so many transactions at the latest.
+const PLANS_LAST: u64 = 1_024;
 
 /// Opens transactions, on the connection of the one before where it was left in order.
 pub struct DirectConnections {
@@ -27,6 +29,22 @@ pub struct DirectConnections {
 struct Connected {
     connection: PgConnection,
     since: Instant,
+    /// Transactions begun on it.
+    begun: u64,
+}
+
+impl Connected {
+    /// A plan is made once and kept, which is what makes it cheap. It is made for tables as they were then: for empty
+    /// ones, reading them whole is as good as any other way. So plans are made again each time that the number of
+    /// transactions has doubled, and the tables with it at most.
+    const fn begin(&mut self) -> &'static str {
+        self.begun += 1;
+        if self.begun.is_power_of_two() || self.begun.is_multiple_of(PLANS_LAST) {
+            "DISCARD PLANS; BEGIN"
+        } else {
+            "BEGIN"
+        }
+    }
 }
 
 /// An open transaction. Dropped before its end, it closes its connection, and the database takes it back.
@@ -63,12 +81,14 @@ impl DirectConnections {
         let connected = Connected {
             connection: connection.map_err(connection_error)?,
             since: Instant::now(),
+            begun: 0,
         };
         self.begin_on(connected).await
     }
 
     async fn begin_on(self: &Arc<Self>, mut connected: Connected) -> Result<DirectTransaction, DbErr> {
-        let begun = tokio::time::timeout(self.patience, connected.connection.execute("BEGIN")).await;
+        let begin = connected.begin();
+        let begun = tokio::time::timeout(self.patience, connected.connection.execute(begin)).await;
         let begun = begun.map_err(|_| connection_error(sqlx::Error::PoolTimedOut))?;
         begun.map_err(connection_error)?;
         Ok(DirectTransaction {
