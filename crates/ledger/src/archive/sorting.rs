@@ -270,7 +270,7 @@ mod tests {
         let place = Place { offset: 0, bytes: 0 };
         let at = |kind, version| Entry::new(kind, tenant, version, boot, 0, place);
         let batch = Entry::new(Kind::Batch, boot, 1, boot, 0, place);
-        let mut entries = vec![
+        let mut entries = [
             batch,
             at(Kind::Beside, 3),
             at(Kind::Step, 4),
