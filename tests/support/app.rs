@@ -45,9 +45,9 @@ impl SecondNode {
         self.node.process().kill();
     }
 
-    /// Starts the node again on the same folder and ports.
-    pub async fn restart(&mut self) {
-        self.node.restart().await;
+    /// Starts the node again, as often as that takes.
+    pub async fn supervise(&mut self) {
+        self.node.supervise().await;
     }
 }
 
@@ -213,6 +213,11 @@ impl TestApp {
     /// Runs a subcommand and kills it after a while, if it has not ended by then.
     pub fn command_killed_after(&self, arguments: &[&str], after: Duration) {
         self.node.command_killed_after(arguments, after);
+    }
+
+    /// Starts the node again, as often as that takes.
+    pub async fn supervise(&mut self) {
+        self.node.supervise().await;
     }
 
     /// One number out of the database.
