@@ -32,5 +32,6 @@ mod recordings;
 mod recovery;
 mod refusals;
 mod resources;
+mod restore;
 mod sdk;
 mod three_nodes;

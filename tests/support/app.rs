@@ -10,7 +10,7 @@ use serde_json::Value;
 use simulator::{Handle, Simulator};
 
 use crate::{
-    Admin, Backend, COMPLETION_CANARY, Client, KeyOptions, LedgerLock, Node, PROMPT_CANARY, Process, Seeded,
+    Admin, Backend, Backup, COMPLETION_CANARY, Client, KeyOptions, LedgerLock, Node, PROMPT_CANARY, Process, Seeded,
     canary::assert_absent,
 };
 
@@ -193,6 +193,26 @@ impl TestApp {
     /// Starts the node again on the same folder and ports.
     pub async fn restart(&mut self) {
         self.node.restart().await;
+    }
+
+    /// A backup of the database, made beside the running node.
+    pub async fn backup(&self) -> Backup {
+        self.backend.back_up(&self.data_folder()).await
+    }
+
+    /// Puts a backup in place of the database of a node that has stopped.
+    pub fn restore(&self, backup: &Backup) {
+        self.backend.restore(&self.data_folder(), backup);
+    }
+
+    /// Starts the node again where it must refuse to start, and answers what it logged.
+    pub fn start_and_fail(&mut self) -> String {
+        self.node.start_and_fail()
+    }
+
+    /// Runs a subcommand and kills it after a while, if it has not ended by then.
+    pub fn command_killed_after(&self, arguments: &[&str], after: Duration) {
+        self.node.command_killed_after(arguments, after);
     }
 
     /// Starts the node again, as often as that takes.

@@ -173,6 +173,59 @@ impl Backend {
     }
 }
 
+/// A backup of the database, in a file of its own.
+pub struct Backup(tempfile::NamedTempFile);
+
+impl Backend {
+    /// Makes a backup beside the running node, as docs/restore.md says.
+    pub async fn back_up(&self, data_folder: &Path) -> Backup {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        match self {
+            Self::Embedded => {
+                std::fs::remove_file(file.path()).expect("only its name is wanted");
+                let sql = format!("VACUUM INTO '{}'", file.path().display());
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(database_file(data_folder));
+                let mut connection = sqlx::SqliteConnection::connect_with(&options)
+                    .await
+                    .expect("the database file");
+                let made = connection.execute(sqlx::AssertSqlSafe(sql)).await;
+                made.expect("the backup is made");
+            }
+            Self::Production { database_url, .. } => shell("pg_dump \"$0\" >\"$1\"", database_url, file.path()),
+        }
+        Backup(file)
+    }
+
+    /// Puts a backup in place of the database. No node runs.
+    pub fn restore(&self, data_folder: &Path, backup: &Backup) {
+        match self {
+            Self::Embedded => {
+                let file = database_file(data_folder);
+                for suffix in ["-wal", "-shm"] {
+                    let mut name = file.clone().into_os_string();
+                    name.push(suffix);
+                    std::fs::remove_file(name).ok();
+                }
+                std::fs::copy(backup.0.path(), file).expect("the backup is copied");
+            }
+            Self::Production { database_url, .. } => {
+                let restore = "psql -q \"$0\" -c 'SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public' && psql -q -v ON_ERROR_STOP=1 \"$0\" <\"$1\"";
+                shell(restore, database_url, backup.0.path());
+            }
+        }
+    }
+}
+
+fn shell(script: &str, database_url: &str, file: &Path) {
+    let output = std::process::Command::new("bash")
+        .args(["-c", script, database_url])
+        .arg(file)
+        .output()
+        .expect("bash runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {told}");
+}
+
 /// A lock on what the ledger's writer writes.
 pub enum LedgerLock {
     /// SQLite's one write lock.

@@ -20,7 +20,7 @@ mod recording;
 
 pub use admin::{ANTHROPIC_MODEL, Admin, KeyOptions, OPENAI_MODEL, Seeded};
 pub use app::{SecondNode, TestApp, TestAppOptions};
-pub use backend::{Backend, LedgerLock};
+pub use backend::{Backend, Backup, LedgerLock};
 pub use canary::{COMPLETION_CANARY, PROMPT_CANARY};
 pub use chat::{Answer, Client, anthropic_body, openai_body};
 pub use node::{Node, free_port};

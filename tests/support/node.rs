@@ -44,6 +44,26 @@ impl Node {
         self.wait_ready().await;
     }
 
+    /// Starts it again on the same folder where it must not start, and answers what it logged since.
+    pub fn start_and_fail(&mut self) -> String {
+        let logged = self.process.log().len();
+        self.process = serve(self.folder.path(), &self.environment);
+        let status = self.process.wait(Duration::from_secs(60));
+        let log = self.process.log().get(logged..).unwrap_or_default().to_owned();
+        assert!(!status.success(), "the node ended well: {log}");
+        log
+    }
+
+    /// Runs a subcommand with its configuration, and kills it after a while.
+    pub fn command_killed_after(&self, arguments: &[&str], after: Duration) {
+        let config = config_file(self.folder.path());
+        let mut all = arguments.to_vec();
+        all.extend(["--config", &config]);
+        let mut process = Process::start(&all, &self.environment, self.folder.path().join("killed.log"));
+        std::thread::sleep(after);
+        process.kill();
+    }
+
     /// Starts it again, and again when it finds no database: as a supervisor does.
     pub async fn supervise(&mut self) {
         let deadline = Instant::now() + Duration::from_secs(180);

@@ -241,7 +241,10 @@ impl From<LedgerError> for AdminError {
             LedgerError::ClaimWaits => Self::new(ErrorCode::Conflict, error.to_string()),
             LedgerError::Store(error) => error.into(),
             LedgerError::Overloaded | LedgerError::Unavailable | LedgerError::Stopped => Self::unavailable(&error),
-            LedgerError::Refused(_) | LedgerError::Rejected | LedgerError::Spool(_) => Self::internal(&error),
+            LedgerError::AwaitsReplay(_) => Self::new(ErrorCode::Conflict, error.to_string()),
+            LedgerError::Refused(_) | LedgerError::Rejected | LedgerError::Spool(_) | LedgerError::Archive(_) => {
+                Self::internal(&error)
+            }
         }
     }
 }

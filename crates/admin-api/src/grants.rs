@@ -3,7 +3,10 @@
 use accounts::operator_tenants;
 use actix_web::post;
 use domain::{GrantId, LotId, TenantId};
-use ledger::movements::{self, Grant};
+use ledger::{
+    archive::Movement,
+    movements::{self, Grant},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::{
@@ -107,7 +110,7 @@ async fn create_grant(
             "this idempotency key belongs to another grant: repeat that one unchanged, or use a new key",
         )),
         Known::New => {
-            let posted = post_grant(&tx, operator.actor(), tenant.0, body.0).await?;
+            let (posted, movement) = post_grant(&tx, operator.actor(), tenant.0, body.0).await?;
             let answer = serde_json::to_value(&posted).map_err(|error| AdminError::internal(&error))?;
             audit::record(
                 &tx,
@@ -120,12 +123,13 @@ async fn create_grant(
             .await?;
             idempotency::remember(&tx, SCOPE, &key.0, &answer).await?;
             tx.commit().await?;
+            operator.parts().archive.keep(movement);
             Ok(Created(answer))
         }
     }
 }
 
-async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInput) -> Answer<PostedGrant> {
+async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInput) -> Answer<(PostedGrant, Movement)> {
     let id = GrantId::generate();
     let amount = input.amount_usd.0;
     let grant = Grant {
@@ -136,7 +140,7 @@ async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInp
         source: id.to_string(),
     };
     let granted = movements::grant(tx, actor, &grant).await?;
-    Ok(PostedGrant {
+    let posted = PostedGrant {
         id,
         tenant,
         kind: input.kind,
@@ -147,7 +151,8 @@ async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInp
         lot: granted.lot,
         available_usd: Usd(granted.available),
         created_at: Instant(tx.now().await?),
-    })
+    };
+    Ok((posted, granted.movement))
 }
 
 /// What makes two requests the same grant: their meaning, not their spelling.

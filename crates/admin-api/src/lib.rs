@@ -38,6 +38,7 @@ use actix_web::{
 };
 use catalog::CatalogCache;
 pub use document::openapi;
+use ledger::archive::Archive;
 use store::{Database, keyring::Keyring};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -58,6 +59,8 @@ pub struct AdminParts {
     pub catalog: Arc<CatalogCache>,
     /// Who the callers of the relay are; emptied at once after a write on tenants or keys.
     pub callers: Arc<CallerCache>,
+    /// Takes what movements of credit changed, after their commit.
+    pub archive: Archive,
 }
 
 /// Mounts everything under `/admin/v1`, the OpenAPI document at `/admin/v1/openapi.json` included.

@@ -116,9 +116,10 @@ async fn create_tenant(operator: FullOperator, body: Body<NewTenantInput>) -> An
     };
     let tx = operator.begin().await?;
     let tenant = operator_tenants::create(&tx, operator.actor(), new).await?;
-    ledger::movements::open_account(&tx, tenant.id).await?;
+    let opened = ledger::movements::open_account(&tx, tenant.id).await?;
     let states = BudgetStates::read_in(&tx, [scope_of(&tenant)]).await?;
     operator.commit_accounts(tx).await?;
+    operator.parts().archive.keep(opened);
     Ok(Created(Tenant::shown(tenant, &states)))
 }
 

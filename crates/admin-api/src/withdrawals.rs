@@ -5,6 +5,7 @@ use accounts::operator_tenants;
 use actix_web::post;
 use domain::{LotId, TenantId, WithdrawalId};
 use ledger::{
+    archive::Movement,
     claims,
     movements::{self, Release, Withdrawal},
 };
@@ -116,7 +117,7 @@ async fn create_withdrawal(
             "this idempotency key belongs to another withdrawal: repeat that one unchanged, or use a new key",
         )),
         Known::New => {
-            let posted = post_withdrawal(&tx, operator.actor(), tenant.0, body.0).await?;
+            let (posted, movement) = post_withdrawal(&tx, operator.actor(), tenant.0, body.0).await?;
             let answer = serde_json::to_value(&posted).map_err(|error| AdminError::internal(&error))?;
             audit::record(
                 &tx,
@@ -129,6 +130,7 @@ async fn create_withdrawal(
             .await?;
             idempotency::remember(&tx, SCOPE, &key.0, &answer).await?;
             tx.commit().await?;
+            operator.parts().archive.keep(movement);
             Ok(Created(answer))
         }
     }
@@ -139,10 +141,10 @@ async fn post_withdrawal(
     actor: &Actor,
     tenant: TenantId,
     input: NewWithdrawalInput,
-) -> Answer<PostedWithdrawal> {
+) -> Answer<(PostedWithdrawal, Movement)> {
     let id = WithdrawalId::generate();
-    let [moved, claimed, remaining, available] = move_credit(tx, actor, tenant, &input, id).await?;
-    Ok(PostedWithdrawal {
+    let ([moved, claimed, remaining, available], movement) = move_credit(tx, actor, tenant, &input, id).await?;
+    let posted = PostedWithdrawal {
         id,
         tenant,
         lot_id: input.lot_id,
@@ -155,7 +157,8 @@ async fn post_withdrawal(
         remaining_usd: remaining,
         available_usd: available,
         created_at: Instant(tx.now().await?),
-    })
+    };
+    Ok((posted, movement))
 }
 
 /// Answers what moved, what is (or is no more) claimed, what is left of the lot, and what the tenant has available.
@@ -165,7 +168,7 @@ async fn move_credit(
     tenant: TenantId,
     input: &NewWithdrawalInput,
     id: WithdrawalId,
-) -> Answer<[Usd; 4]> {
+) -> Answer<([Usd; 4], Movement)> {
     let (lot, amount, source) = (input.lot_id, input.amount_usd.0, id.to_string());
     let purpose = match input.purpose {
         WithdrawalPurpose::Refund => claims::Purpose::Refund,
@@ -178,7 +181,8 @@ async fn move_credit(
                 source,
             };
             let done = movements::release(tx, actor, &release).await?;
-            return Ok([done.returned, done.unclaimed, done.remaining, done.available].map(Usd));
+            let amounts = [done.returned, done.unclaimed, done.remaining, done.available];
+            return Ok((amounts.map(Usd), done.movement));
         }
     };
     let withdrawal = Withdrawal {
@@ -189,7 +193,8 @@ async fn move_credit(
         source,
     };
     let done = movements::withdraw(tx, actor, &withdrawal).await?;
-    Ok([done.taken, done.claimed, done.remaining, done.available].map(Usd))
+    let amounts = [done.taken, done.claimed, done.remaining, done.available];
+    Ok((amounts.map(Usd), done.movement))
 }
 
 /// What makes two requests the same withdrawal: their meaning, not their spelling.

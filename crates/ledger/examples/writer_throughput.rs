@@ -1,14 +1,14 @@
 //! How many requests the ledger's writer holds and settles in a second on PostgreSQL.
 //!
-//! `writer_throughput URL TENANTS BATCH REQUESTS`: half of BATCH requests are in flight, evenly over TENANTS tenants, so
+//! `writer_throughput URL TENANTS BATCH REQUESTS [ARCHIVE]`: half of BATCH requests are in flight, evenly over TENANTS tenants, so
 //! that every batch of the writer carries about as many holds as ends. It works in a database of its own, which it
-//! drops again, and prints one line.
+//! drops again, and prints one line. With a folder ARCHIVE the ledger's archive is kept there.
 
 #![allow(clippy::print_stdout, clippy::float_arithmetic)]
 
 use std::{
     error::Error,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -27,6 +27,7 @@ use domain::{
 };
 use ledger::{
     BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore,
+    archive::{Archive, ArchiveSettings},
     movements::{self, Grant, GrantKind},
 };
 use sea_orm::{ConnectionTrait, Statement};
@@ -51,6 +52,7 @@ struct Plan {
     tenants: usize,
     in_flight: usize,
     requests: usize,
+    archive: Option<PathBuf>,
 }
 
 /// No request has a record here, so there is nothing to write beside the books.
@@ -58,8 +60,8 @@ struct NoLog;
 
 #[async_trait]
 impl BatchRider for NoLog {
-    async fn write(&self, _: &Tx, _: &[&RequestRecord]) -> Result<(), StoreError> {
-        Ok(())
+    async fn write(&self, _: &Tx, _: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
     }
 }
 
@@ -72,16 +74,19 @@ fn main() -> Result<(), Failure> {
 }
 
 fn plan() -> Result<Plan, Failure> {
-    const USAGE: &str = "usage: writer_throughput postgres://user@host:port/database TENANTS BATCH REQUESTS";
+    const USAGE: &str = "usage: writer_throughput postgres://user@host:port/database TENANTS BATCH REQUESTS [ARCHIVE]";
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [server, tenants, batch, requests] = arguments.as_slice() else {
-        return Err(USAGE.into());
+    let (server, tenants, batch, requests, archive) = match arguments.as_slice() {
+        [server, tenants, batch, requests] => (server, tenants, batch, requests, None),
+        [server, tenants, batch, requests, archive] => (server, tenants, batch, requests, Some(archive)),
+        _ => return Err(USAGE.into()),
     };
     Ok(Plan {
         server: server.clone(),
         tenants: tenants.parse::<usize>()?.max(1),
         in_flight: (batch.parse::<usize>()? / 2).max(1),
         requests: requests.parse()?,
+        archive: archive.map(PathBuf::from),
     })
 }
 
@@ -106,13 +111,22 @@ async fn measure(plan: &Plan, name: &str) -> Result<(), Failure> {
     store::apply_migrations(&database).await?;
     let tenants = open_tenants(&database, plan.tenants).await?;
     let data_folder = tempfile::tempdir()?;
-    let ledger = start(&database, data_folder.path()).await?;
+    let node = NodeIdentity {
+        id: NodeId::generate(),
+        boot: Uuid::now_v7(),
+    };
+    let archive = match &plan.archive {
+        Some(folder) => Archive::start(archive_settings(folder), node, 0)?,
+        None => Archive::off(),
+    };
+    let ledger = start(&database, data_folder.path(), (node, archive.clone())).await?;
     // connections, prepared statements and the first pages are there before the clock runs
     work(&ledger, &tenants, plan.in_flight, plan.in_flight * 8).await?;
     let before = batches(&database).await?;
     let began = Instant::now();
     work(&ledger, &tenants, plan.in_flight, plan.requests).await?;
     report(plan, began.elapsed(), batches(&database).await? - before);
+    archive.close();
     drop(ledger);
     database.close().await;
     Ok(())
@@ -136,7 +150,7 @@ async fn open_tenants(database: &Database, count: usize) -> Result<Vec<TenantId>
     let tenants: Vec<TenantId> = (0..count).map(|_| TenantId::generate()).collect();
     let tx = database.begin().await?;
     for tenant in &tenants {
-        movements::open_account(&tx, *tenant).await?;
+        drop(movements::open_account(&tx, *tenant).await?);
         let grant = Grant {
             tenant: *tenant,
             amount: CREDIT,
@@ -152,14 +166,24 @@ async fn open_tenants(database: &Database, count: usize) -> Result<Vec<TenantId>
     Ok(tenants)
 }
 
-async fn start(database: &Database, data_folder: &Path) -> Result<Ledger, Failure> {
+fn archive_settings(folder: &Path) -> ArchiveSettings {
+    ArchiveSettings {
+        folder: folder.to_path_buf(),
+        keep: Duration::from_secs(86_400),
+        max_bytes: 4 << 30,
+        segment_bytes: 32 << 20,
+    }
+}
+
+async fn start(
+    database: &Database,
+    data_folder: &Path,
+    (node, archive): (NodeIdentity, Archive),
+) -> Result<Ledger, Failure> {
     let foundation = Foundation {
-        store: Arc::new(SqlBatchStore::new(database.clone(), Arc::new(NoLog))),
+        store: Arc::new(SqlBatchStore::new(database.clone(), Arc::new(NoLog)).with_archive(archive)),
         spools: Arc::new(NodeSpools::open(data_folder, SPOOL_BYTES)?),
-        node: NodeIdentity {
-            id: NodeId::generate(),
-            boot: Uuid::now_v7(),
-        },
+        node,
         settings: LedgerSettings {
             queue_capacity: 4_000,
             max_request_time: Duration::from_secs(900),

@@ -41,6 +41,8 @@ pub enum Loss {
     Unbilled,
     /// The provider may bill what a node had under way when it died.
     Node,
+    /// What a provider bills for requests of which a restore from backup brought nothing back.
+    Restore,
 }
 
 impl Loss {
@@ -50,6 +52,7 @@ impl Loss {
             Self::Late => "late",
             Self::Unbilled => "unbilled",
             Self::Node => "node",
+            Self::Restore => "restore",
         }
     }
 }

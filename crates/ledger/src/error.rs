@@ -35,6 +35,16 @@ pub enum LedgerError {
     /// The amount asked for makes no sense.
     #[error("{0}")]
     InvalidAmount(&'static str),
+    /// The database was restored from a backup and is older than what was archived since.
+    #[error(
+        "the database is older than what was archived since ({0}): it was restored from a backup. Stop every node, then run \
+         `truerelay ledger replay` with the archive folders of all nodes; what cannot be found is declared lost with \
+         `truerelay ledger replay --declare-lost --reason TEXT`"
+    )]
+    AwaitsReplay(String),
+    /// The archive cannot be read or written: see to its folder.
+    #[error("the ledger's archive cannot be used: {0}")]
+    Archive(#[source] std::io::Error),
     /// Credit was to expire at an instant that has passed, by the database's clock.
     #[error("the instant has passed: name one in the future, or none for credit that does not expire")]
     ExpiryPassed,

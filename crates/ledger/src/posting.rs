@@ -40,6 +40,12 @@ impl Posting {
         self.sums.values().all(|sum| *sum == 0)
     }
 
+    /// What moves, by account. It fits once the posting was checked, by [`Posting::entries`].
+    pub(crate) fn sums(&self) -> impl Iterator<Item = (&Account, i64)> {
+        let sums = self.sums.iter().filter(|(_, sum)| **sum != 0);
+        sums.map(|(account, sum)| (account, i64::try_from(*sum).unwrap_or(i64::MAX)))
+    }
+
     /// The entries, checked once more to sum to zero.
     ///
     /// # Errors

@@ -32,6 +32,15 @@ pub struct Balance {
     pub claimed: Amount,
 }
 
+/// An account as it was read, before a batch was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountAsRead {
+    /// Counts the changes of its balance.
+    pub version: i64,
+    /// Its balance.
+    pub balance: Balance,
+}
+
 /// A lot with something left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lot {
@@ -78,6 +87,8 @@ pub enum BrokenBook {
 pub struct Book {
     /// Balances of the tenants named in the batch. A tenant without one has no credit.
     pub balances: BTreeMap<TenantId, Balance>,
+    /// The accounts of those tenants as they were read, for the archive.
+    pub accounts: BTreeMap<TenantId, AccountAsRead>,
     /// Unspent lots of those tenants.
     pub lots: BTreeMap<TenantId, Vec<Lot>>,
     /// Claims on those lots, of tenants that have any.
@@ -101,8 +112,8 @@ pub struct Changes {
     pub lots: BTreeMap<LotId, Amount>,
     /// Claims that were served or lowered, with what still waits; one of nothing goes.
     pub claims: BTreeMap<(LotId, Purpose), Amount>,
-    /// Budgets that changed.
-    pub budgets: BTreeSet<BudgetKey>,
+    /// Budgets that changed, and whose holds changed them.
+    pub budgets: BTreeMap<BudgetKey, TenantId>,
     /// Holds to insert.
     pub opened: BTreeSet<RequestId>,
     /// Holds to delete.
@@ -115,6 +126,8 @@ pub struct Changes {
     pub usage: BTreeMap<TenantId, Posting>,
     /// Postings between the operator and its providers, one transaction per batch.
     pub operator: Posting,
+    /// Whose requests its debits come from.
+    pub costs: Vec<(TenantId, Account, Amount)>,
     /// Costs that arrived after their request was closed, each its own transaction.
     pub late: Vec<Transaction>,
     /// What claims were given, each its own transaction.
@@ -196,7 +209,7 @@ impl Book {
             // of nothing fits even where a limit was lowered below what had been used by then.
             let taken = budget.used.checked_add(budget.held).ok_or_else(overflow)?;
             budget.limit = claim.limit.max(taken);
-            self.changes.budgets.insert(claim.key);
+            self.changes.budgets.insert(claim.key, request.tenant);
         }
         self.holds.insert(request.request, open_hold(request));
         self.changes.opened.insert(request.request);
@@ -337,7 +350,7 @@ impl Book {
             let budget = self.budgets.entry(*key).or_default();
             budget.held = taken(budget.held, hold.amount, hold.tenant)?;
             budget.used = budget.used.checked_add(charged).ok_or_else(overflow)?;
-            self.changes.budgets.insert(*key);
+            self.changes.budgets.insert(*key, hold.tenant);
         }
         Ok(())
     }
@@ -353,11 +366,7 @@ impl Book {
         }
         if let End::Settle(settled) = &closing.end {
             let cost = settled.provider_cost();
-            self.changes.operator.transfer(
-                Account::ProviderCost(cost.provider.clone()),
-                Account::ProviderPayable(cost.provider.clone()),
-                cost.amount,
-            );
+            self.post_cost(row.tenant, Account::ProviderCost(cost.provider.clone()), cost);
         }
         let loss = if closing.reason.is_by_recovery() {
             Loss::Node
@@ -365,12 +374,14 @@ impl Book {
             Loss::Unbilled
         };
         for cost in &closing.unbilled {
-            self.changes.operator.transfer(
-                Account::OperatorLoss(loss),
-                Account::ProviderPayable(cost.provider.clone()),
-                cost.amount,
-            );
+            self.post_cost(row.tenant, Account::OperatorLoss(loss), cost);
         }
+    }
+
+    fn post_cost(&mut self, tenant: TenantId, debit: Account, cost: &ProviderCost) {
+        let payable = Account::ProviderPayable(cost.provider.clone());
+        self.changes.operator.transfer(debit.clone(), payable, cost.amount);
+        self.changes.costs.push((tenant, debit, cost.amount));
     }
 
     /// The cost of a closing that came too late, as far as it is not booked yet. Its transaction's id is made of

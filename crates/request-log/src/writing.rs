@@ -8,11 +8,12 @@ const INSERT: &str = "INSERT INTO request (id, tenant_id, key_id, model, provide
      SELECT r.id, r.tenant_id, r.key_id, r.model, r.provider, r.status, r.reason, r.started_at_ms, r.duration_ms, \
      r.record_json FROM {rows} WHERE TRUE ON CONFLICT (id) DO NOTHING";
 
-/// Writes records in the transaction that closes their requests. A request that is there already stays as it is.
+/// Writes records in the transaction that closes their requests, and answers their texts as stored. A request that is
+/// there already stays as it is.
 ///
 /// # Errors
 /// What the database says.
-pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
+pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
     let texts = records
         .iter()
         .map(serde_json::to_string)
@@ -31,7 +32,7 @@ pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<(), St
             "duration_ms",
             records.iter().map(|record| i64::from(record.duration_ms)),
         )
-        .texts("record_json", texts);
+        .texts("record_json", &texts);
     tx.execute_rows(INSERT, &rows).await?;
-    Ok(())
+    Ok(texts)
 }

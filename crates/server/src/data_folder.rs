@@ -14,6 +14,7 @@ use domain::NodeId;
 const LOCK_FILE: &str = "lock";
 const NODE_FILE: &str = "node";
 const DATABASE_FILE: &str = "truerelay.sqlite";
+const ARCHIVE_FOLDER: &str = "archive";
 const KEYS_FOLDER: &str = "keys";
 
 /// A data folder that exists.
@@ -100,6 +101,11 @@ impl DataFolder {
     /// Where generated keys are.
     pub fn keys_folder(&self) -> PathBuf {
         self.path.join(KEYS_FOLDER)
+    }
+
+    /// Where what was committed is kept for a restore from backup.
+    pub fn archive_folder(&self) -> PathBuf {
+        self.path.join(ARCHIVE_FOLDER)
     }
 
     /// Whether the node has its identity, which is the last thing that a first start makes.

@@ -164,6 +164,38 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Backend> {
     Ok(database.backend())
 }
 
+/// What a replay of archives runs on: the folder is its own, so no server of it runs.
+pub struct OpenedForReplay {
+    /// Open, with the schema of this release.
+    pub database: Database,
+    /// The node's folder.
+    pub folder: DataFolder,
+    /// Proof that it is ours.
+    pub lock: FolderLock,
+}
+
+/// Opens a database that was restored from a backup. The embedded one is brought up to date, for a backup may be older
+/// than this release.
+///
+/// # Errors
+/// As [`open_for_serving`].
+pub async fn open_for_replay(config: &Config) -> anyhow::Result<OpenedForReplay> {
+    let folder = DataFolder::create(&config.data.folder)?;
+    let lock = folder.lock()?;
+    if is_embedded(config) {
+        // as in `migrate`
+        load_keyring(config, &folder, Missing::ReadOrMake, &process_variable)?;
+    }
+    let settings = database_settings(config, &folder);
+    let database = Database::open(&settings).await.context(CANNOT_OPEN)?;
+    if is_embedded(config) {
+        apply_migrations(&database).await?;
+    } else {
+        refuse_unknown_schema(&database).await?;
+    }
+    Ok(OpenedForReplay { database, folder, lock })
+}
+
 /// The longest that a server's first start takes until its folder is complete.
 const FIRST_START: Duration = Duration::from_secs(10);
 const CANNOT_OPEN: &str = "cannot open the database";

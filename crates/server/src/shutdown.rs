@@ -17,6 +17,8 @@ use crate::{config::ServerSection, listeners::Listener, wiring::Node};
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same when somebody wants the process gone. What is then open is closed at the next start.
 const LEDGER_TIMEOUT_WHEN_CUT: Duration = Duration::from_secs(5);
+/// How long the archive has to write what was handed to it last.
+const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a drain says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -113,6 +115,14 @@ impl Running {
         // a writer that died has dropped its queue, which then looks as if everything in it were durable
         if self.writer.is_finished() {
             return Err(writer_ended(self.writer.await));
+        }
+        // every movement and every batch is committed by now: the rest of the archive is written
+        let archive = node.archive.clone();
+        if timeout(ARCHIVE_TIMEOUT, tokio::task::spawn_blocking(move || archive.close()))
+            .await
+            .is_err()
+        {
+            tracing::warn!("the end of the ledger's archive could not be written in time");
         }
         node.database.close().await;
         if !durable {

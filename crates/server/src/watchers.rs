@@ -108,7 +108,7 @@ async fn keep_books(node: Node, period: Duration) {
         if let Err(error) = node.ledger.close_abandoned_holds().await {
             tracing::warn!(%error, "abandoned holds cannot be closed");
         }
-        if let Err(error) = ledger::movements::expire_lots(&node.database).await {
+        if let Err(error) = ledger::movements::expire_lots(&node.database, &node.archive).await {
             tracing::warn!(%error, "credit that has expired cannot be withdrawn");
         }
     }

@@ -8,7 +8,10 @@ use anyhow::Context;
 use async_trait::async_trait;
 use catalog::CatalogCache;
 use domain::request::RequestRecord;
-use ledger::{BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, WriterEnd};
+use ledger::{
+    BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, WriterEnd,
+    archive::{Archive, refuse_restored},
+};
 use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
 use store::{Database, StoreError, Tx, keyring::Keyring};
@@ -31,6 +34,8 @@ pub struct Node {
     pub keyring: Keyring,
     /// Holds and charges.
     pub ledger: Ledger,
+    /// What is kept for a restore from backup.
+    pub archive: Archive,
     /// Models, offers and prices.
     pub catalog: Arc<CatalogCache>,
     /// Virtual keys.
@@ -68,11 +73,13 @@ pub async fn wire(
         boot: Uuid::now_v7(),
     };
     tracing::info!(node = %identity.id, boot = %identity.boot, "this node");
-    let (ledger, writer) = start_ledger(config, opened, identity, runtimes).await?;
+    let archive = start_archive(config, opened, identity).await?;
+    let (ledger, writer) = start_ledger(config, opened, (identity, archive.clone()), runtimes).await?;
     let node = Node {
         database,
         keyring: opened.keyring.clone(),
         ledger,
+        archive,
         catalog: Arc::new(catalog),
         callers: Arc::new(CallerCache::new()),
         operators: Arc::new(OperatorCache::new()),
@@ -110,16 +117,17 @@ impl Node {
             operators: Arc::clone(&self.operators),
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
+            archive: self.archive.clone(),
         }
     }
 }
 
 /// Writes the request log in the transaction that closes the requests.
-struct RequestLogRider;
+pub struct RequestLogRider;
 
 #[async_trait]
 impl BatchRider for RequestLogRider {
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
         request_log::write_records(tx, records).await
     }
 }
@@ -138,16 +146,27 @@ async fn seed_models(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Refuses a database that was restored and lacks what was archived since; else begins this boot's archive.
+async fn start_archive(config: &Config, opened: &Opened, node: NodeIdentity) -> anyhow::Result<Archive> {
+    let folder = opened.folder.archive_folder();
+    // an archive that was switched off still tells what the database must have
+    let line = refuse_restored(&opened.database, &folder, node.id).await?;
+    if !config.archive.enabled {
+        return Ok(Archive::off());
+    }
+    Archive::start(config.archive.settings(folder), node, line).context("cannot use the archive's folder")
+}
+
 async fn start_ledger(
     config: &Config,
     opened: &Opened,
-    node: NodeIdentity,
+    (node, archive): (NodeIdentity, Archive),
     runtimes: &RuntimeHandles,
 ) -> anyhow::Result<(Ledger, JoinHandle<WriterEnd>)> {
     let spools = NodeSpools::open(opened.folder.path(), config.ledger.spool_reserved_bytes())
         .context("cannot use the spool's folder")?;
     let foundation = Foundation {
-        store: Arc::new(SqlBatchStore::new(opened.database.clone(), Arc::new(RequestLogRider))),
+        store: Arc::new(SqlBatchStore::new(opened.database.clone(), Arc::new(RequestLogRider)).with_archive(archive)),
         spools: Arc::new(spools),
         node,
         settings: LedgerSettings {

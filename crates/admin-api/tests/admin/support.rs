@@ -116,6 +116,7 @@ impl World {
             keyring,
             operators: Arc::new(OperatorCache::new()),
             catalog: Arc::new(catalog),
+            archive: ledger::archive::Archive::off(),
             callers: Arc::new(CallerCache::new()),
         };
         let read_only = tokens.pop().unwrap();

@@ -6,11 +6,10 @@ use store::{Database, StoreError, audit::Actor};
 use uuid::Uuid;
 
 use super::{
-    lock_account,
-    lots::lock_lot,
+    lots::lock,
     withdrawal::{Withdrawal, take},
 };
-use crate::{LedgerError, claims::Purpose, reading::rows};
+use crate::{LedgerError, archive::Archive, claims::Purpose, reading::rows};
 
 /// Lots read at a time.
 const PAGE: i64 = 100;
@@ -35,11 +34,11 @@ pub struct Expired {
     pub skipped: u64,
 }
 
-/// Withdraws what is left of every lot that has expired.
+/// Withdraws what is left of every lot that has expired. The archive is told after each commit.
 ///
 /// # Errors
-/// When the database cannot be read or written. What was withdrawn until then stays so.
-pub async fn expire_lots(database: &Database) -> Result<Expired, LedgerError> {
+/// When the database cannot be read or written, or waits for its archives after a restore. What was withdrawn until then stays so.
+pub async fn expire_lots(database: &Database, archive: &Archive) -> Result<Expired, LedgerError> {
     let now = database.now().await?;
     let mut expired = Expired::default();
     let mut after = Due {
@@ -51,7 +50,7 @@ pub async fn expire_lots(database: &Database) -> Result<Expired, LedgerError> {
         let Some(last) = page.last() else { return Ok(expired) };
         after = last.clone();
         for due in page {
-            match expire(database, &due).await {
+            match expire(database, archive, &due).await {
                 Ok(Some((taken, claimed))) => {
                     expired.add(taken, claimed);
                     metrics::counter!("truerelay_ledger_lots_expired_total").increment(1);
@@ -59,6 +58,7 @@ pub async fn expire_lots(database: &Database) -> Result<Expired, LedgerError> {
                 }
                 Ok(None) => {}
                 Err(LedgerError::Store(error)) if !concerns_one_lot(&error) => return Err(error.into()),
+                Err(error @ LedgerError::AwaitsReplay(_)) => return Err(error),
                 Err(error) => {
                     expired.skipped += 1;
                     tracing::warn!(lot = %LotId::from_uuid(due.lot), %error, "credit that has expired cannot be withdrawn now");
@@ -104,18 +104,17 @@ impl Expired {
 }
 
 /// Takes what is left of one lot, and a claim for what holds cover. `None` when nothing is due any more.
-async fn expire(database: &Database, due: &Due) -> Result<Option<(Amount, Amount)>, LedgerError> {
+async fn expire(database: &Database, archive: &Archive, due: &Due) -> Result<Option<(Amount, Amount)>, LedgerError> {
     let (tenant, lot) = (TenantId::from_uuid(due.tenant), LotId::from_uuid(due.lot));
     let tx = database.begin().await?;
-    let (balance, version) = lock_account(&tx, tenant).await?;
-    let locked = lock_lot(&tx, tenant, lot).await?;
+    let locked = lock(&tx, tenant, lot).await?;
     let now = tx.now().await?;
-    let unclaimed = locked.unclaimed();
-    if unclaimed.is_zero() || locked.expires_at.is_none_or(|expiry: UnixMs| expiry > now) {
+    let unclaimed = locked.lot.unclaimed();
+    if unclaimed.is_zero() || locked.lot.expires_at.is_none_or(|expiry: UnixMs| expiry > now) {
         tx.rollback().await?;
         return Ok(None);
     }
-    let taken = unclaimed.min(balance.available);
+    let taken = unclaimed.min(locked.balance.available);
     let claimed = unclaimed.less(taken);
     let withdrawal = Withdrawal {
         tenant,
@@ -123,17 +122,11 @@ async fn expire(database: &Database, due: &Due) -> Result<Option<(Amount, Amount
         purpose: Purpose::Expiry,
         amount: unclaimed,
         // a lot may expire more than once, if something is released to it later
-        source: format!("expiry:{lot}:{version}"),
+        source: format!("expiry:{lot}:{}", locked.version),
     };
-    take(
-        &tx,
-        &Actor::system("ledger-expiry"),
-        &withdrawal,
-        &locked,
-        taken,
-        claimed,
-    )
-    .await?;
+    let actor = Actor::system("ledger-expiry");
+    let movement = take(&tx, &actor, &withdrawal, &locked, (taken, claimed)).await?;
     tx.commit().await?;
+    archive.keep(movement);
     Ok(Some((taken, claimed)))
 }

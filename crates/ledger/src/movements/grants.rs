@@ -7,8 +7,10 @@ use store::{StoreError, Tx, audit::Actor};
 use super::{lock_account, post};
 use crate::{
     LedgerError,
+    archive::{Movement, gate, record::LotRow, standing, transaction_row},
     chart::{Account, LotKind},
     posting::{Posting, Transaction, transaction_id},
+    rules::Balance,
 };
 
 /// Why credit is given.
@@ -64,31 +66,36 @@ pub struct Granted {
     pub paid_debt: Amount,
     /// The available credit afterwards.
     pub available: Amount,
+    /// For the archive, after the commit.
+    pub movement: Movement,
 }
 
-/// Opens the account of a new tenant, with nothing in it.
+/// Opens the account of a new tenant, with nothing in it. What it answers is for the archive, after the commit.
 ///
 /// # Errors
-/// What the database says.
-pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<(), StoreError> {
+/// [`LedgerError::AwaitsReplay`] while a restored database waits for its archives; what the database says.
+pub async fn open_account(tx: &Tx, tenant: TenantId) -> Result<Movement, LedgerError> {
+    gate::refuse_while_closed(tx).await?;
     tx.execute(
         "INSERT INTO acct (tenant_id, available, held, debt, version) VALUES ($1, 0, 0, 0, 0)",
         vec![tenant.as_uuid().into()],
     )
     .await?;
-    Ok(())
+    Ok(Movement::step(tenant, 0, tx.now().await?))
 }
 
 /// Gives credit. Incoming paid credit pays debt first; the rest becomes a lot.
 ///
 /// # Errors
 /// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::ExpiryPassed`], [`LedgerError::Duplicate`] when
-/// the source was granted before, and what the database says.
+/// the source was granted before, [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, and
+/// what the database says.
 pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, LedgerError> {
     if grant.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount("the amount of a grant must be more than 0"));
     }
-    let (balance, _) = lock_account(tx, grant.tenant).await?;
+    gate::refuse_while_closed(tx).await?;
+    let (balance, version) = lock_account(tx, grant.tenant).await?;
     let now = tx.now().await?;
     if grant.expires_at.is_some_and(|expiry| expiry <= now) {
         return Err(LedgerError::ExpiryPassed);
@@ -106,7 +113,13 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
             "the balance would exceed the largest amount",
         ))?;
     let lot = (!credit.is_zero()).then(LotId::generate);
-    write_posting(tx, actor, grant, (lot, credit), paid_debt, now).await?;
+    let transaction = posting(grant, lot, credit, paid_debt);
+    let mut movement = Movement::step(grant.tenant, version + 1, now);
+    movement
+        .0
+        .transactions
+        .push(transaction_row(&transaction, actor.as_str(), now));
+    post(tx, actor, transaction, now).await?;
     if let Some(lot) = lot {
         insert_lot(tx, grant, lot, credit, now).await?;
     }
@@ -119,35 +132,50 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
         ],
     )
     .await?;
+    let after = Balance {
+        available,
+        debt: balance.debt.less(paid_debt),
+        ..balance
+    };
+    movement.0.was = standing(balance);
+    movement.0.now = standing(after);
+    movement
+        .0
+        .granted
+        .extend(lot.map(|lot| lot_row(grant, lot, credit, now)));
     Ok(Granted {
         lot,
         paid_debt,
         available,
+        movement,
     })
 }
 
-async fn write_posting(
-    tx: &Tx,
-    actor: &Actor,
-    grant: &Grant,
-    (lot, credit): (Option<LotId>, Amount),
-    paid_debt: Amount,
-    now: UnixMs,
-) -> Result<(), LedgerError> {
+fn lot_row(grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> LotRow {
+    LotRow {
+        id: lot.as_uuid(),
+        kind: grant.kind.lot_kind().as_str().to_owned(),
+        granted: credit.nanos(),
+        remaining: credit.nanos(),
+        expires_at_ms: grant.expires_at.map(|at| at.0),
+        created_at_ms: now.0,
+    }
+}
+
+fn posting(grant: &Grant, lot: Option<LotId>, credit: Amount, paid_debt: Amount) -> Transaction {
     let mut posting = Posting::default();
     if let Some(lot) = lot {
         let account = Account::Credit(grant.kind.lot_kind(), grant.tenant, lot);
         posting.transfer(grant.kind.debit(), account, credit);
     }
     posting.transfer(grant.kind.debit(), Account::CustomerDebt(grant.tenant), paid_debt);
-    let transaction = Transaction {
+    Transaction {
         id: transaction_id(&[b"grant", grant.tenant.as_uuid().as_bytes(), grant.source.as_bytes()]),
         kind: "grant",
         tenant: Some(grant.tenant),
         reference: grant.source.clone(),
         posting,
-    };
-    post(tx, actor, transaction, now).await
+    }
 }
 
 async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> Result<(), StoreError> {

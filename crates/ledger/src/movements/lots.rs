@@ -1,17 +1,34 @@
-//! One lot with its claims, locked after its account.
+//! One lot with its claims, locked after its account; and what a movement made of them, for the archive.
 
 use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use store::{Backend, StoreError, Tx};
 
+use super::lock_account;
 use crate::{
     LedgerError,
+    archive::{
+        Movement, gate,
+        record::{ClaimRow, TransactionRow},
+        standing,
+    },
     chart::LotKind,
     claims::{Claim, Purpose},
+    rules::Balance,
     sql_store::read_claim,
 };
 
+/// An account and one of its lots, under lock.
+pub(super) struct Locked {
+    pub tenant: TenantId,
+    pub balance: Balance,
+    /// Every movement counts it up.
+    pub version: i64,
+    pub lot: LockedLot,
+}
+
 /// A lot under lock.
 pub(super) struct LockedLot {
+    pub id: LotId,
     pub kind: LotKind,
     pub remaining: Amount,
     pub expires_at: Option<UnixMs>,
@@ -31,9 +48,48 @@ impl LockedLot {
     }
 }
 
-/// Locks a lot of the tenant, and the claims on it.
-pub(super) async fn lock_lot(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<LockedLot, LedgerError> {
-    find_lot(tx, tenant, lot).await?.ok_or(LedgerError::UnknownLot)
+/// Locks an account, then a lot of it, then the claims on that.
+///
+/// # Errors
+/// [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, [`LedgerError::UnknownLot`], and what
+/// the database says.
+pub(super) async fn lock(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<Locked, LedgerError> {
+    gate::refuse_while_closed(tx).await?;
+    let (balance, version) = lock_account(tx, tenant).await?;
+    let lot = find_lot(tx, tenant, lot).await?.ok_or(LedgerError::UnknownLot)?;
+    Ok(Locked {
+        tenant,
+        balance,
+        version,
+        lot,
+    })
+}
+
+/// What a movement has made of an account and its lot.
+pub(super) struct Moved {
+    pub balance: Balance,
+    pub remaining: Amount,
+    pub transaction: TransactionRow,
+    pub at: UnixMs,
+}
+
+/// A movement as the archive keeps it. Everything is written by now.
+pub(super) async fn archived(tx: &Tx, before: &Locked, moved: Moved) -> Result<Movement, StoreError> {
+    let mut movement = Movement::step(before.tenant, before.version + 1, moved.at);
+    let part = &mut movement.0;
+    part.was = standing(before.balance);
+    part.now = standing(moved.balance);
+    if moved.remaining != before.lot.remaining {
+        part.drawn.push((before.lot.id.as_uuid(), moved.remaining.nanos()));
+    }
+    if !before.balance.claimed.is_zero() || !moved.balance.claimed.is_zero() {
+        let sql = "SELECT lot_id, purpose, amount, reference, created_at_ms FROM claim WHERE tenant_id = $1";
+        let rows = tx.query(sql, vec![before.tenant.as_uuid().into()]).await?;
+        let claims = rows.iter().map(|row| Ok(ClaimRow::of(&read_claim(row)?)));
+        part.claims = Some(claims.collect::<Result<_, StoreError>>()?);
+    }
+    part.transactions.push(moved.transaction);
+    Ok(movement)
 }
 
 async fn find_lot(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<Option<LockedLot>, StoreError> {
@@ -52,6 +108,7 @@ async fn find_lot(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<Option<Locked
     );
     let claims = tx.query(sql, vec![lot.as_uuid().into()]).await?;
     Ok(Some(LockedLot {
+        id: lot,
         kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
         remaining: Amount::from_nanos(row.try_get("", "remaining")?),
         expires_at: expires_at.map(UnixMs),

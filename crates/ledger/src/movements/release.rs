@@ -5,15 +5,16 @@ use store::{StoreError, Tx, audit::Actor};
 use uuid::Uuid;
 
 use super::{
-    lock_account,
-    lots::{LockedLot, lock_lot, move_balance, set_remaining},
+    lots::{LockedLot, Moved, archived, lock, move_balance, set_remaining},
     post, refuse_repetition,
 };
 use crate::{
     LedgerError,
+    archive::{Movement, transaction_row},
     chart::Account,
     claims::{Claim, Purpose},
     posting::{Posting, Transaction, transaction_id},
+    rules::Balance,
 };
 
 /// Suspended credit to give back.
@@ -42,7 +43,7 @@ impl Release {
 }
 
 /// What a release did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Released {
     /// How much need not be suspended any more that had only been claimed.
     pub unclaimed: Amount,
@@ -52,23 +53,25 @@ pub struct Released {
     pub remaining: Amount,
     /// The tenant's available credit afterwards.
     pub available: Amount,
+    /// For the archive, after the commit.
+    pub movement: Movement,
 }
 
 /// Ends a suspension, or part of one: first what was only claimed, then what had been taken.
 ///
 /// # Errors
 /// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::UnknownLot`],
-/// [`LedgerError::MoreThanSuspended`], [`LedgerError::Duplicate`] when the source was released before, and what the
-/// database says.
+/// [`LedgerError::MoreThanSuspended`], [`LedgerError::Duplicate`] when the source was released before,
+/// [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, and what the database says.
 pub async fn release(tx: &Tx, actor: &Actor, release: &Release) -> Result<Released, LedgerError> {
     if release.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount(
             "the amount of a release must be more than 0",
         ));
     }
-    let (balance, _) = lock_account(tx, release.tenant).await?;
+    let locked = lock(tx, release.tenant, release.lot).await?;
     refuse_repetition(tx, release.transaction_id()).await?;
-    let lot = lock_lot(tx, release.tenant, release.lot).await?;
+    let (balance, lot) = (locked.balance, &locked.lot);
     let claim = lot.claimed_for(Purpose::Suspension);
     let waiting = claim.map_or(Amount::ZERO, |claim| claim.amount);
     let unclaimed = release.amount.min(waiting);
@@ -89,12 +92,25 @@ pub async fn release(tx: &Tx, actor: &Actor, release: &Release) -> Result<Releas
         lower_claim(tx, claim, unclaimed).await?;
     }
     let now = tx.now().await?;
-    post(tx, actor, transaction(release, &lot, returned), now).await?;
+    let transaction = transaction(release, lot, returned);
+    let row = transaction_row(&transaction, actor.as_str(), now);
+    post(tx, actor, transaction, now).await?;
     if !returned.is_zero() {
         set_remaining(tx, release.lot, remaining).await?;
     }
     move_balance(tx, release.tenant, returned.nanos(), -unclaimed.nanos()).await?;
+    let moved = Moved {
+        balance: Balance {
+            available,
+            claimed: balance.claimed.less(unclaimed),
+            ..balance
+        },
+        remaining,
+        transaction: row,
+        at: now,
+    };
     Ok(Released {
+        movement: archived(tx, &locked, moved).await?,
         unclaimed,
         returned,
         remaining,

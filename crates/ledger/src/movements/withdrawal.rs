@@ -6,15 +6,16 @@ use store::{Tx, audit::Actor};
 use uuid::Uuid;
 
 use super::{
-    lock_account,
-    lots::{LockedLot, lock_lot, move_balance, set_remaining},
+    lots::{Locked, LockedLot, Moved, archived, lock, move_balance, set_remaining},
     post, refuse_repetition,
 };
 use crate::{
     LedgerError,
+    archive::{Movement, transaction_row},
     chart::Account,
     claims::Purpose,
     posting::{Posting, Transaction, transaction_id},
+    rules::Balance,
 };
 
 /// Credit to take out of a lot.
@@ -45,7 +46,7 @@ impl Withdrawal {
 }
 
 /// What a withdrawal did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawn {
     /// How much left the lot at once.
     pub taken: Amount,
@@ -55,6 +56,8 @@ pub struct Withdrawn {
     pub remaining: Amount,
     /// The tenant's available credit afterwards.
     pub available: Amount,
+    /// For the archive, after the commit.
+    pub movement: Movement,
 }
 
 /// Takes credit out of a lot: at once as far as the tenant has it available, and a claim for the rest.
@@ -62,16 +65,16 @@ pub struct Withdrawn {
 /// # Errors
 /// [`LedgerError::InvalidAmount`] for nothing or less, [`LedgerError::UnknownLot`], [`LedgerError::NotRefundable`],
 /// [`LedgerError::MoreThanLeft`], [`LedgerError::ClaimWaits`], [`LedgerError::Duplicate`] when the source was withdrawn
-/// before, and what the database says.
+/// before, [`LedgerError::AwaitsReplay`] while a restored database waits for its archives, and what the database says.
 pub async fn withdraw(tx: &Tx, actor: &Actor, withdrawal: &Withdrawal) -> Result<Withdrawn, LedgerError> {
     if withdrawal.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount(
             "the amount of a withdrawal must be more than 0",
         ));
     }
-    let (balance, _) = lock_account(tx, withdrawal.tenant).await?;
+    let locked = lock(tx, withdrawal.tenant, withdrawal.lot).await?;
     refuse_repetition(tx, withdrawal.transaction_id()).await?;
-    let lot = lock_lot(tx, withdrawal.tenant, withdrawal.lot).await?;
+    let (balance, lot) = (locked.balance, &locked.lot);
     if !withdrawal.purpose.allows(lot.kind) {
         return Err(LedgerError::NotRefundable);
     }
@@ -85,12 +88,13 @@ pub async fn withdraw(tx: &Tx, actor: &Actor, withdrawal: &Withdrawal) -> Result
     if !claimed.is_zero() && lot.claimed_for(withdrawal.purpose).is_some() {
         return Err(LedgerError::ClaimWaits);
     }
-    take(tx, actor, withdrawal, &lot, taken, claimed).await?;
+    let movement = take(tx, actor, withdrawal, &locked, (taken, claimed)).await?;
     Ok(Withdrawn {
         taken,
         claimed,
         remaining: lot.remaining.less(taken),
         available: balance.available.less(taken),
+        movement,
     })
 }
 
@@ -99,14 +103,16 @@ pub(super) async fn take(
     tx: &Tx,
     actor: &Actor,
     withdrawal: &Withdrawal,
-    lot: &LockedLot,
-    taken: Amount,
-    claimed: Amount,
-) -> Result<(), LedgerError> {
+    locked: &Locked,
+    (taken, claimed): (Amount, Amount),
+) -> Result<Movement, LedgerError> {
     let now = tx.now().await?;
-    post(tx, actor, transaction(withdrawal, lot, taken), now).await?;
+    let transaction = transaction(withdrawal, &locked.lot, taken);
+    let row = transaction_row(&transaction, actor.as_str(), now);
+    post(tx, actor, transaction, now).await?;
+    let remaining = locked.lot.remaining.less(taken);
     if !taken.is_zero() {
-        set_remaining(tx, withdrawal.lot, lot.remaining.less(taken)).await?;
+        set_remaining(tx, withdrawal.lot, remaining).await?;
     }
     if !claimed.is_zero() {
         let values = vec![
@@ -123,7 +129,18 @@ pub(super) async fn take(
         tx.execute(sql, values).await?;
     }
     move_balance(tx, withdrawal.tenant, -taken.nanos(), claimed.nanos()).await?;
-    Ok(())
+    let before = locked.balance;
+    let moved = Moved {
+        balance: Balance {
+            available: before.available.less(taken),
+            claimed: before.claimed.checked_add(claimed).unwrap_or(Amount::MAX),
+            ..before
+        },
+        remaining,
+        transaction: row,
+        at: now,
+    };
+    Ok(archived(tx, locked, moved).await?)
 }
 
 fn transaction(withdrawal: &Withdrawal, lot: &LockedLot, taken: Amount) -> Transaction {

@@ -15,19 +15,20 @@ use super::rows::{
 use crate::{
     batch::{Batch, Item, Locking},
     items::{BudgetKey, End},
-    rules::Book,
+    rules::{AccountAsRead, Book},
 };
 
-// First message. The columns that its queries share: an id, four amounts, a text.
-const BALANCES: &str = "SELECT tenant_id, available, held, debt, claimed, CAST(NULL AS TEXT) FROM acct \
+// First message. The columns that its queries share: an id, five numbers, a text.
+const BALANCES: &str = "SELECT tenant_id, available, held, debt, claimed, version, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, claimed, CAST(NULL AS TEXT) FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, claimed, version, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
 /// Which budgets a hold named never changes, so this may be read before the hold itself is locked.
 const NAMED_BUDGETS: &str = "SELECT request_id, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
-     CAST(NULL AS BIGINT), budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
+     CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
 const BALANCE_COLUMNS: [usize; 5] = [0, 1, 2, 3, 4];
-const NAMED_BUDGETS_COLUMN: usize = 5;
+const VERSION_COLUMN: usize = 5;
+const NAMED_BUDGETS_COLUMN: usize = 6;
 
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 
@@ -112,6 +113,8 @@ async fn load_balances(
         if query == 0 {
             let (tenant, balance) = read_balance_at(&row, BALANCE_COLUMNS)?;
             book.balances.insert(tenant, balance);
+            let version = row.number(VERSION_COLUMN)?;
+            book.accounts.insert(tenant, AccountAsRead { version, balance });
         } else {
             let request = RequestId::from_uuid(row.uuid(0)?);
             named.insert(request, budget_keys(&row, NAMED_BUDGETS_COLUMN)?.into_vec());

@@ -10,8 +10,8 @@ mod save;
 
 #[cfg(test)]
 pub use load::LOOKUPS;
-pub use rows::{read_charge, read_claim};
-pub use save::write_transactions;
+pub use rows::{NO_BUDGETS, read_charge, read_claim};
+pub use save::{WRITER, write_transactions};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,9 +20,11 @@ use std::{
 
 use async_trait::async_trait;
 use domain::{Amount, RequestId, TenantId, clock::UnixMs, request::RequestRecord};
+use parking_lot::Mutex;
 use store::{Backend, Database, StoreError, Tx};
 
 use crate::{
+    archive::{Archive, Beside, Draft},
     batch::{Batch, Committed, Item, ItemOutcome, Locking},
     items::AbandonedHold,
     ledger_store::{Abandoned, LedgerStore, NodeIdentity},
@@ -33,23 +35,51 @@ use crate::{
 /// Rows of another crate that belong in the same transaction as the end of their request.
 #[async_trait]
 pub trait BatchRider: Send + Sync {
-    /// Writes the records of the requests that this batch closed.
+    /// Writes the records of the requests that this batch closed. One that is there already stays as it is. Answers
+    /// them as they are stored, in order, for the archive.
     ///
     /// # Errors
     /// What the database says; the batch is then taken back.
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError>;
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError>;
+
+    /// Writes records that were archived.
+    ///
+    /// # Errors
+    /// What the database says; [`StoreError::Damaged`] for a text that is no record.
+    async fn restore(&self, tx: &Tx, texts: &[String]) -> Result<(), StoreError> {
+        let records: Vec<RequestRecord> = texts
+            .iter()
+            .map(|text| serde_json::from_str(text))
+            .collect::<Result<_, _>>()
+            .map_err(|_| StoreError::damaged("archived request record"))?;
+        self.write(tx, &records.iter().collect::<Vec<_>>()).await.map(drop)
+    }
 }
 
 /// The ledger's tables.
 pub struct SqlBatchStore {
     database: Database,
     rider: Arc<dyn BatchRider>,
+    archive: Archive,
+    /// The batch whose commit was begun last, until it is known that it was made.
+    unconfirmed: Mutex<Option<Draft>>,
 }
 
 impl SqlBatchStore {
     /// A store over an open database; `rider` writes the request log.
     pub fn new(database: Database, rider: Arc<dyn BatchRider>) -> Self {
-        Self { database, rider }
+        Self {
+            database,
+            rider,
+            archive: Archive::off(),
+            unconfirmed: Mutex::new(None),
+        }
+    }
+
+    /// The same, with an archive that every committed batch is handed to.
+    #[must_use]
+    pub fn with_archive(self, archive: Archive) -> Self {
+        Self { archive, ..self }
     }
 
     async fn apply_in(&self, tx: &Tx, batch: &Batch, locking: Locking) -> Result<Option<Committed>, StoreError> {
@@ -58,18 +88,37 @@ impl SqlBatchStore {
         };
         let (mut book, locked) = load::load_book(tx, batch, locking).await?;
         let outcomes = apply_items(&mut book, batch, &locked).map_err(broken)?;
-        save::save_changes(tx, &batch.name, &book, now).await?;
+        let saved = save::save_changes(tx, &batch.name, &book, now).await?;
         let records = records_of(&book, batch);
-        if !records.is_empty() {
-            self.rider.write(tx, &records).await?;
+        let texts = if records.is_empty() {
+            Vec::new()
+        } else {
+            self.rider.write(tx, &records).await?
+        };
+        if self.archive.is_on() {
+            let tenants = records.iter().map(|record| record.tenant);
+            let beside = Beside {
+                late: &saved.late,
+                progress: &saved.progress,
+                records: tenants.zip(texts.iter().map(String::as_str)).collect(),
+            };
+            *self.unconfirmed.lock() = Some(Draft::of(batch.name, now, &book, &beside));
         }
-        let available = available_of(&book, batch);
         Ok(Some(Committed {
             outcomes,
-            available,
+            available: available_of(&book, batch),
             now,
             orphans: book.changes.orphans,
         }))
+    }
+
+    /// The batch is in the database. If that is learnt after its acknowledgement was lost, what it did is still known
+    /// from the attempt that was committed: a later one would not have come so far.
+    fn archive(&self, batch: &Batch) {
+        let draft = self.unconfirmed.lock().take();
+        if let Some(draft) = draft.filter(|draft| draft.name == batch.name) {
+            self.archive.keep_batch(draft);
+        }
     }
 }
 
@@ -84,11 +133,13 @@ impl LedgerStore for SqlBatchStore {
         match self.apply_in(&tx, batch, locking).await {
             Ok(Some(committed)) => {
                 tx.commit().await?;
+                self.archive(batch);
                 Ok(committed)
             }
             Ok(None) => {
                 let committed = read_back::read_back(&tx, batch).await?;
                 tx.rollback().await?;
+                self.archive(batch);
                 Ok(committed)
             }
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use domain::{Amount, LotId, TenantId, clock::UnixMs};
+use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
 use uuid::Uuid;
 
@@ -41,17 +41,27 @@ const ENTRIES: &str = "INSERT INTO entry (tx_id, line, account, amount) \
      SELECT r.tx_id, r.line, r.account, r.amount FROM {rows}";
 const KNOWN_TRANSACTIONS: &str = "SELECT id FROM tx WHERE id IN (SELECT r.id FROM {rows})";
 
-const WRITER: &str = "system:ledger-writer";
+/// Who writes the transactions of batches.
+pub const WRITER: &str = "system:ledger-writer";
 
 /// A statement and its rows.
 type Change = (&'static str, Rows);
 
+/// What was written that the book does not say.
+pub struct Saved {
+    /// The late costs that were not booked before.
+    pub late: Vec<Transaction>,
+    /// How far requests have come, as stored.
+    pub progress: BTreeMap<RequestId, String>,
+}
+
 /// Writes everything that the batch changed.
-pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<(), StoreError> {
+pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<Saved, StoreError> {
     let late = unknown_late_costs(tx, book).await?;
+    let progress = progress_texts(book)?;
     let reference = format!("batch:{}:{}:{}", name.node, name.boot, name.number);
     let mut transactions = batch_transactions(name, &reference, book);
-    transactions.extend(late.into_iter().map(Header::of));
+    transactions.extend(late.iter().copied().map(Header::of));
     transactions.extend(book.changes.served.iter().map(Header::of));
     let [transactions, entries] = transaction_changes(WRITER, &transactions, now)?;
     let [lowered, ended] = changed_claims(book);
@@ -61,14 +71,16 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
         changed_lots(book),
         lowered,
         ended,
-        opened_holds(name, book, now)?,
-        progressed_holds(book)?,
+        opened_holds(name, book, &progress, now)?,
+        progressed_holds(book, &progress),
         closed_holds(book),
         transactions,
         entries,
         new_charges(book, now),
     ];
-    tx.execute_together(&changes).await
+    tx.execute_together(&changes).await?;
+    let late = late.into_iter().cloned().collect();
+    Ok(Saved { late, progress })
 }
 
 fn changed_balances(book: &Book) -> Change {
@@ -93,7 +105,7 @@ fn changed_budgets(book: &Book) -> Change {
     let touched: Vec<(BudgetKey, Budget)> = book
         .changes
         .budgets
-        .iter()
+        .keys()
         .filter_map(|key| Some((*key, *book.budgets.get(key)?)))
         .collect();
     let rows = Rows::new()
@@ -129,7 +141,12 @@ fn changed_claims(book: &Book) -> [Change; 2] {
     ]
 }
 
-fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, StoreError> {
+fn opened_holds(
+    name: &BatchName,
+    book: &Book,
+    progress: &BTreeMap<RequestId, String>,
+    now: UnixMs,
+) -> Result<Change, StoreError> {
     let opened: Vec<&OpenHold> = book
         .changes
         .opened
@@ -139,13 +156,6 @@ fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, St
     let budgets = opened
         .iter()
         .map(|hold| budgets_json(hold))
-        .collect::<Result<Vec<_>, _>>()?;
-    let progress = opened
-        .iter()
-        .map(|hold| {
-            let progress = book.changes.progressed.get(&hold.request).map(progress_json);
-            progress.unwrap_or(Ok(String::new()))
-        })
         .collect::<Result<Vec<_>, _>>()?;
     let rows = Rows::new()
         .uuids("request_id", opened.iter().map(|hold| hold.request.as_uuid()))
@@ -162,7 +172,12 @@ fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, St
             opened.iter().map(|hold| hold.provider_estimate.nanos()),
         )
         .every_number("created_at_ms", now.0)
-        .texts("progress_json", progress)
+        .texts(
+            "progress_json",
+            opened
+                .iter()
+                .map(|hold| progress.get(&hold.request).map_or("", String::as_str)),
+        )
         .numbers(
             "progress_amount",
             opened
@@ -174,32 +189,27 @@ fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, St
 
 /// How far the holds have come that were open before. One that opens in this batch is written with it. Progress is
 /// cumulative: a spool that is applied at a boot may hold some that is older than what had been written after it.
-fn progressed_holds(book: &Book) -> Result<Change, StoreError> {
-    let changes = &book.changes;
-    let earlier = changes.progressed.iter();
-    let earlier: Vec<_> = earlier
-        .filter(|(request, _)| !changes.opened.contains(request))
-        .collect();
-    let texts = earlier
-        .iter()
-        .map(|(_, progress)| progress_json(progress))
-        .collect::<Result<Vec<_>, _>>()?;
+fn progressed_holds(book: &Book, texts: &BTreeMap<RequestId, String>) -> Change {
+    let opened = &book.changes.opened;
+    let earlier = || texts.iter().filter(|(request, _)| !opened.contains(request));
+    let amount = |request| book.changes.progressed.get(request).map_or(0, amount_so_far);
     let rows = Rows::new()
-        .uuids("request_id", earlier.iter().map(|(request, _)| request.as_uuid()))
-        .texts("progress_json", texts)
-        .numbers(
-            "progress_amount",
-            earlier.iter().map(|(_, progress)| amount_so_far(progress)),
-        );
-    Ok((PROGRESSED, rows))
+        .uuids("request_id", earlier().map(|(request, _)| request.as_uuid()))
+        .texts("progress_json", earlier().map(|(_, text)| text))
+        .numbers("progress_amount", earlier().map(|(request, _)| amount(request)));
+    (PROGRESSED, rows)
 }
 
 fn amount_so_far(progress: &Progress) -> i64 {
     progress.so_far.amount().nanos()
 }
 
-fn progress_json(progress: &Progress) -> Result<String, StoreError> {
-    serde_json::to_string(progress).map_err(|_| StoreError::damaged("progress of a hold"))
+fn progress_texts(book: &Book) -> Result<BTreeMap<RequestId, String>, StoreError> {
+    let progressed = book.changes.progressed.iter();
+    progressed
+        .map(|(request, progress)| Ok((*request, serde_json::to_string(progress)?)))
+        .collect::<Result<_, serde_json::Error>>()
+        .map_err(|_| StoreError::damaged("progress of a hold"))
 }
 
 fn budgets_json(hold: &OpenHold) -> Result<Cow<'static, str>, StoreError> {

@@ -8,6 +8,7 @@ use store::{StoreError, audit::Actor};
 use super::world::*;
 use crate::{
     Ledger, LedgerError,
+    archive::Archive,
     claims::Purpose,
     movements::{self, GrantKind, Release},
 };
@@ -31,7 +32,7 @@ async fn movements_run_beside_the_writers_of_two_nodes(world: &World) {
     let moves = join_all(tenants.iter().map(|(tenant, lot)| move_credit(world, *tenant, *lot)));
     let expiry = async {
         loop {
-            movements::expire_lots(&world.database).await.unwrap();
+            movements::expire_lots(&world.database, &Archive::off()).await.unwrap();
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
@@ -39,7 +40,7 @@ async fn movements_run_beside_the_writers_of_two_nodes(world: &World) {
         _ = join(requests, moves) => {}
         () = expiry => {}
     }
-    movements::expire_lots(&world.database).await.unwrap();
+    movements::expire_lots(&world.database, &Archive::off()).await.unwrap();
     for node in &nodes {
         node.drain().await;
     }

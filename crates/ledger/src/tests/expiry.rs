@@ -4,9 +4,12 @@ use domain::{Amount, LotId, TenantId};
 use store::audit::Actor;
 
 use super::world::*;
-use crate::movements::{
-    self, Grant, GrantKind,
-    GrantKind::{Goodwill, Payment, Promotion},
+use crate::{
+    archive::Archive,
+    movements::{
+        self, Grant, GrantKind,
+        GrantKind::{Goodwill, Payment, Promotion},
+    },
 };
 
 on_every_database! {
@@ -56,11 +59,11 @@ async fn only_what_has_expired_goes(world: &World) {
     assert_eq!(world.left(tenant, spent).await, 0);
     pass(world, &[paid, promo]).await;
     assert_eq!(
-        nanos(&movements::expire_lots(&world.database).await.unwrap()),
+        nanos(&movements::expire_lots(&world.database, &Archive::off()).await.unwrap()),
         (2, 200, 0)
     );
     assert_eq!(
-        nanos(&movements::expire_lots(&world.database).await.unwrap()),
+        nanos(&movements::expire_lots(&world.database, &Archive::off()).await.unwrap()),
         (0, 0, 0)
     );
     assert_eq!(world.balance(tenant).await, (600, 0, 0));
@@ -86,11 +89,11 @@ async fn what_holds_cover_goes_when_they_end(world: &World) {
     );
     pass(world, &[lot]).await;
     assert_eq!(
-        nanos(&movements::expire_lots(&world.database).await.unwrap()),
+        nanos(&movements::expire_lots(&world.database, &Archive::off()).await.unwrap()),
         (1, 100, 900)
     );
     assert_eq!(
-        nanos(&movements::expire_lots(&world.database).await.unwrap()),
+        nanos(&movements::expire_lots(&world.database, &Archive::off()).await.unwrap()),
         (0, 0, 0)
     );
     assert_eq!(world.balance(tenant).await, (0, 900, 0));
@@ -117,12 +120,13 @@ async fn several_nodes_take_each_lot_once(world: &World) {
         lots.push(expiring(world, tenant, Promotion, 10, &number.to_string()).await);
     }
     pass(world, &lots).await;
-    let nodes = (0..3).map(|_| movements::expire_lots(&world.database));
+    let archive = Archive::off();
+    let nodes = (0..3).map(|_| movements::expire_lots(&world.database, &archive));
     let expired = futures_util::future::join_all(nodes).await;
     let sum: u64 = expired.iter().map(|one| one.as_ref().unwrap().lots).sum();
     let skipped: u64 = expired.iter().map(|one| one.as_ref().unwrap().skipped).sum();
     assert!(sum <= 130 && sum + skipped >= 130, "{expired:?}");
-    movements::expire_lots(&world.database).await.unwrap();
+    movements::expire_lots(&world.database, &Archive::off()).await.unwrap();
     assert_eq!(world.number("SELECT COUNT(*) FROM tx WHERE kind = 'expiry'").await, 130);
     assert_eq!(world.posted("promo_expense").await, 0);
     assert_eq!(
@@ -142,7 +146,7 @@ async fn a_broken_lot_keeps_no_other_from_expiring(world: &World) {
     let sql = "INSERT INTO lot (id, tenant_id, kind, granted, remaining, expires_at_ms, created_at_ms) \
                VALUES ($1, $1, 'paid', 1, 1, 1, 1)";
     world.change(sql, vec![nobody.as_uuid().into()]).await.unwrap();
-    let expired = movements::expire_lots(&world.database).await.unwrap();
+    let expired = movements::expire_lots(&world.database, &Archive::off()).await.unwrap();
     assert_eq!((nanos(&expired), expired.skipped), ((2, 30, 0), 1));
     let sql = "DELETE FROM lot WHERE id = $1";
     world.change(sql, vec![nobody.as_uuid().into()]).await.unwrap();
@@ -157,7 +161,7 @@ async fn what_is_released_later_expires_later(world: &World) {
         .unwrap();
     pass(world, &[lot]).await;
     assert_eq!(
-        nanos(&movements::expire_lots(&world.database).await.unwrap()),
+        nanos(&movements::expire_lots(&world.database, &Archive::off()).await.unwrap()),
         (1, 60, 0)
     );
     let tx = world.database.begin().await.unwrap();
@@ -170,7 +174,7 @@ async fn what_is_released_later_expires_later(world: &World) {
     movements::release(&tx, &Actor::system("test"), &release).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(
-        nanos(&movements::expire_lots(&world.database).await.unwrap()),
+        nanos(&movements::expire_lots(&world.database, &Archive::off()).await.unwrap()),
         (1, 40, 0)
     );
     assert_eq!(

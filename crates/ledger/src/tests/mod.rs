@@ -38,6 +38,7 @@ macro_rules! on_postgres {
     };
 }
 
+mod archive;
 mod audit;
 mod batches;
 mod budgets;

@@ -56,7 +56,7 @@ pub struct Rider {
 
 #[async_trait]
 impl BatchRider for Rider {
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<(), StoreError> {
+    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
         for record in records {
             if record.model == POISON {
                 return Err(StoreError::Contradiction("poison".to_owned()));
@@ -65,7 +65,8 @@ impl BatchRider for Rider {
             tx.execute(sql, vec![record.id.to_string().into()]).await?;
             self.written.lock().unwrap().insert(record.id);
         }
-        Ok(())
+        let texts = records.iter().map(|record| serde_json::to_string(record).unwrap());
+        Ok(texts.collect())
     }
 }
 
@@ -109,7 +110,7 @@ impl World {
             server,
         };
         let sql = "INSERT INTO price_version (version, effective_at_ms, published_at_ms, actor, note) \
-                   VALUES (1, 1, 1, 'system:test', '')";
+                   SELECT 1, 1, 1, 'system:test', '' WHERE NOT EXISTS (SELECT 1 FROM price_version)";
         world.change(sql, vec![]).await.unwrap();
         world
     }
@@ -142,6 +143,32 @@ impl World {
             .filter(|check| !check.statement.contains("put aside"))
             .collect();
         assert!(offences.is_empty(), "{offences:#?}");
+    }
+
+    /// A database of its own with what is in this one now, as a restored backup would have it.
+    pub async fn backup(&self) -> Self {
+        if let Some((server, name)) = &self.server {
+            let copy = Self::postgres().await.unwrap();
+            let (_, copied) = copy.server.clone().unwrap();
+            let (base, _) = server.rsplit_once('/').unwrap();
+            // the copy has the schema already; a backup brings its own
+            let script = format!(
+                "set -e; psql -q '{base}/{copied}' -c 'SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public'; \
+                 pg_dump '{base}/{name}' | psql -q -v ON_ERROR_STOP=1 '{base}/{copied}' >/dev/null"
+            );
+            let status = tokio::process::Command::new("bash")
+                .args(["-c", &script])
+                .status()
+                .await
+                .unwrap();
+            assert!(status.success(), "the backup was made");
+            return copy;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("truerelay.sqlite");
+        let sql = format!("VACUUM INTO '{}'", file.display());
+        self.database.readers().execute_unprepared(&sql).await.unwrap();
+        Self::open(DatabaseSettings::Sqlite { file }, Some(folder), None).await
     }
 
     pub fn store(&self) -> SqlBatchStore {
@@ -186,7 +213,7 @@ impl World {
     pub async fn tenant(&self, credit: i64) -> TenantId {
         let tenant = TenantId::generate();
         let tx = self.database.begin().await.unwrap();
-        movements::open_account(&tx, tenant).await.unwrap();
+        drop(movements::open_account(&tx, tenant).await.unwrap());
         tx.commit().await.unwrap();
         if credit > 0 {
             self.grant(tenant, GrantKind::Payment, credit, "first").await.unwrap();

@@ -189,7 +189,7 @@ impl Database {
             }
             self.balances.insert(*tenant, balance);
         }
-        for key in &changes.budgets {
+        for key in changes.budgets.keys() {
             self.budgets.insert(*key, book.budgets[key]);
         }
         for lot in self.lots.values_mut().flatten() {

@@ -24,11 +24,19 @@ const ROWS_BETWEEN_TIDINGS: u64 = 100_000;
 pub enum Action {
     /// Check that the books are consistent. Changes nothing and may run beside a server.
     Verify(ConfigFile),
+    /// Bring what was archived since into a database that was restored from a backup. Stop every node first.
+    Replay(super::replay::Options),
 }
 
-/// Checks the books; a failed check makes the command fail.
+/// Does what was asked for; a failed check or a loss makes the command fail.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let Action::Verify(config) = action;
+    match action {
+        Action::Verify(config) => run_verify(config),
+        Action::Replay(options) => super::replay::run(options),
+    }
+}
+
+fn run_verify(config: &ConfigFile) -> anyhow::Result<ExitCode> {
     let config = config.load()?;
     let settings = AuditSettings {
         max_request_time: config.relay.total_timeout(),

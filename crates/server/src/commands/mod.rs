@@ -5,6 +5,7 @@ mod ledger;
 mod migrate;
 mod openapi;
 mod operator;
+mod replay;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};

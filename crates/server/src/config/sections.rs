@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use ledger::archive::ArchiveSettings;
 use outbound::OutboundSettings;
 use relay::RelaySettings;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ pub struct Config {
     pub keys: KeysSection,
     /// The ledger's limits.
     pub ledger: LedgerSection,
+    /// What is kept for a restore from backup.
+    pub archive: ArchiveSection,
     /// The data plane's limits.
     pub relay: RelaySettings,
     /// Connections to providers.
@@ -124,6 +127,33 @@ impl LedgerSection {
     /// The spool's room in bytes.
     pub fn spool_reserved_bytes(&self) -> u64 {
         u64::from(self.spool_reserved_mib) * 1024 * 1024
+    }
+}
+
+/// `[archive]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveSection {
+    /// Whether anything is kept.
+    pub enabled: bool,
+    /// For how many days.
+    pub keep_days: u32,
+    /// How much at most, in MiB.
+    pub max_mib: u32,
+    /// How large one file may grow, in MiB.
+    pub segment_mib: u32,
+}
+
+impl ArchiveSection {
+    /// As the ledger takes it.
+    pub fn settings(&self, folder: PathBuf) -> ArchiveSettings {
+        let mib = |count: u32| u64::from(count) * 1024 * 1024;
+        ArchiveSettings {
+            folder,
+            keep: Duration::from_secs(u64::from(self.keep_days) * 86_400),
+            max_bytes: mib(self.max_mib),
+            segment_bytes: mib(self.segment_mib),
+        }
     }
 }
 

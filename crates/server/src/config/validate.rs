@@ -6,7 +6,7 @@ use store::keyring::ServerKey;
 
 use super::{
     Config,
-    sections::{KeysSection, OutboundSection, ServerSection},
+    sections::{ArchiveSection, KeysSection, OutboundSection, ServerSection},
 };
 
 impl Config {
@@ -44,6 +44,7 @@ impl Config {
             self.ledger.close_abandoned_holds_every_s > 0,
             "ledger.close_abandoned_holds_every_s must be at least 1",
         );
+        self.archive.check(&mut problems);
         require(
             &mut problems,
             !self.data.folder.as_os_str().is_empty(),
@@ -101,6 +102,18 @@ impl ServerSection {
             problems,
             !believes_all,
             "server.trusted_proxies must not name every address: anybody could then choose an address to appear with",
+        );
+    }
+}
+
+impl ArchiveSection {
+    fn check(&self, problems: &mut Vec<String>) {
+        require(problems, self.keep_days > 0, "archive.keep_days must be at least 1");
+        require(problems, self.segment_mib > 0, "archive.segment_mib must be at least 1");
+        require(
+            problems,
+            self.max_mib / 2 >= self.segment_mib,
+            "archive.max_mib must be at least twice archive.segment_mib",
         );
     }
 }

@@ -55,6 +55,7 @@ impl Options {
         config.admin.listen = SocketAddr::new(self.listen, self.admin_port);
         config.server.drain_timeout_s = 10;
         config.data.folder.clone_from(&self.data);
+        config.archive.enabled = false;
         config.log.level = LogLevel::Warn;
         config.log.format = LogFormat::Text;
         config.validate()?;
