@@ -63,7 +63,7 @@ async fn an_item_that_was_put_aside_fails_the_audit() {
     let (status, report) = app.command(&["ledger", "verify"]);
     assert!(!status.success(), "{report}");
     assert!(
-        report.contains("put aside") && report.contains("it was too long"),
+        report.contains("could not be written") && report.contains("it was too long"),
         "{report}"
     );
     assert!(
