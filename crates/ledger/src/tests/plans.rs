@@ -33,7 +33,9 @@ async fn batches_that_began_on_empty_tables_do_not_read_whole_ones(world: &World
     }
     // a connection tells what it has read when it is asked to, or much later
     let tx = world.database.begin_money().await.unwrap();
-    tx.query("SELECT 1 FROM pg_stat_force_next_flush()", vec![]).await.unwrap();
+    tx.query("SELECT 1 FROM pg_stat_force_next_flush()", vec![])
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let read = world.number(READ_OF_CHARGES).await;
     assert!((BATCHES..BATCHES * ROWS / 4).contains(&read), "{read} rows were read");
