@@ -42,10 +42,10 @@ impl Urgency {
         let said = self.0.said.notified();
         if self.0.is_urgent.load(Ordering::Acquire) {
             // what was said is heard now, and not by the next batch
-            drop(said.now_or_never());
+            let _heard: Option<()> = said.now_or_never();
         } else {
             // either way it is time
-            drop(timeout(GATHERING, said).await);
+            let _either = timeout(GATHERING, said).await;
         }
         self.0.is_urgent.store(false, Ordering::Release);
     }

@@ -2,9 +2,9 @@
 //! folder. Bytes in, bytes out; what they mean and how they are applied is not known here.
 //!
 //! A file is written in generations. Each begins at offset 0 with an opening frame, over what is left of the one
-//! before; frames are numbered without a gap ([`frame`]). The reader takes the highest generation of which a whole
-//! frame is left, cuts a torn tail and skips what is damaged in the middle, with a report ([`reading`]). Part of the
-//! file is written with zeros when it is made ([`folder`]), so that what is in flight finds room on a full disk.
+//! before; frames are numbered without a gap (`frame`). The reader takes the highest generation of which a whole
+//! frame is left, cuts a torn tail and skips what is damaged in the middle, with a report (`reading`). Part of the
+//! file is written with zeros when it is made (`folder`), so that what is in flight finds room on a full disk.
 
 mod disk;
 mod folder;

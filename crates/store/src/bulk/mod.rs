@@ -3,7 +3,7 @@
 //! A statement names its rows as `{rows}`; it becomes `UNNEST` over arrays on PostgreSQL and `json_each` over one
 //! JSON text on SQLite, aliased `r`. `{for_update}` is the row lock where there is one, `{uuid}` the type of an
 //! identifier. Everything else in the statement is SQL that both understand. What a statement becomes is worked out
-//! once per process, see [`texts`].
+//! once per process, see `texts`.
 
 mod bind;
 mod cells;
