@@ -6,6 +6,7 @@ mod m20261121_000003_accounts;
 mod m20261121_000004_ledger;
 mod m20261121_000005_request_log;
 mod m20261121_000006_recovery;
+mod m20261121_000010_price_book;
 mod schema;
 
 use sea_orm_migration::prelude::*;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000004_ledger::Migration),
             Box::new(m20261121_000005_request_log::Migration),
             Box::new(m20261121_000006_recovery::Migration),
+            Box::new(m20261121_000010_price_book::Migration),
         ]
     }
 }

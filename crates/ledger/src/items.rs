@@ -143,7 +143,7 @@ impl Settled {
             amount: charge.amount(),
             provider_cost: ProviderCost {
                 provider,
-                amount: charge.list_cost(),
+                amount: charge.provider_cost(),
             },
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use catalog::NoticePeriod;
 use ipnet::IpNet;
 use outbound::OutboundSettings;
 use relay::RelaySettings;
@@ -29,6 +30,8 @@ pub struct Config {
     pub ledger: LedgerSection,
     /// The data plane's limits.
     pub relay: RelaySettings,
+    /// The rules of the price book.
+    pub pricing: PricingSection,
     /// Connections to providers.
     pub outbound: OutboundSection,
     /// What is logged.
@@ -122,6 +125,21 @@ impl LedgerSection {
     /// The spool's room in bytes.
     pub fn spool_reserved_bytes(&self) -> u64 {
         u64::from(self.spool_reserved_mib) * 1024 * 1024
+    }
+}
+
+/// `[pricing]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PricingSection {
+    /// Days between the publication of a price that rises and its instant.
+    pub notice_days: u32,
+}
+
+impl PricingSection {
+    /// As the price book takes it. What is too long was refused before.
+    pub fn notice(&self) -> NoticePeriod {
+        NoticePeriod::of_days(self.notice_days).unwrap_or(NoticePeriod::LONGEST)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a configuration must fulfil as a whole. Pure; everything that is wrong is told at once.
 
 use anyhow::bail;
+use catalog::NoticePeriod;
 use domain::secret::SecretText;
 use store::keyring::ServerKey;
 
@@ -43,6 +44,11 @@ impl Config {
             &mut problems,
             self.ledger.close_abandoned_holds_every_s > 0,
             "ledger.close_abandoned_holds_every_s must be at least 1",
+        );
+        require(
+            &mut problems,
+            NoticePeriod::of_days(self.pricing.notice_days).is_some(),
+            "pricing.notice_days must not exceed 90: changes can be published 92 days ahead",
         );
         require(
             &mut problems,
