@@ -103,7 +103,7 @@ async fn rises_wait_and_what_was_announced_can_be_cancelled() {
     let path = format!("/price-versions/{version}/cancel");
     let cancelled = app.admin.create(&path, json!({ "reason": "not needed" })).await;
     assert_eq!(cancelled["cancelled"]["reason"], "not needed");
-    let audit = app.admin.get("/audit-log").await;
+    let audit = app.admin.get("/audit").await;
     let entry = &audit["data"][0];
     assert_eq!(entry["action"], "price_book.cancel", "{entry}");
     assert_eq!(offer_of(&listed(&app, "").await, "openai/gpt-4o")["scheduled"], json!([]));

@@ -127,7 +127,10 @@ fn check_cursor(filter: &MarginFilter) -> Answer<()> {
     if fits {
         return Ok(());
     }
-    Err(AdminError::invalid("cursor", "give the `next_cursor` of a page of this list, or none"))
+    Err(AdminError::invalid(
+        "cursor",
+        "give the `next_cursor` of a page of this list, or none",
+    ))
 }
 
 /// An instant in a parameter.

@@ -132,15 +132,15 @@ async fn preview_prices(operator: ReadOperator, body: Body<PricePreviewInput>) -
     let PricePreviewInput { from, to, changes } = body.0;
     let length_ms = to.0.0.saturating_sub(from.0.0);
     if !(0..=LONGEST_WINDOW_MS).contains(&length_ms) {
-        return Err(AdminError::invalid("to", "give an instant after `from`, at most 31 days"));
+        return Err(AdminError::invalid(
+            "to",
+            "give an instant after `from`, at most 31 days",
+        ));
     }
     let database = &operator.parts().database;
     let changes: Vec<PriceChange> = changes.into_iter().map(PriceChange::from).collect();
     let preview = catalog::preview_prices(database.readers(), &changes, database.now().await?).await?;
-    let window = Window {
-        from: from.0,
-        to: to.0,
-    };
+    let window = Window { from: from.0, to: to.0 };
     let mut sums = Sums::default();
     let mut after: Option<RequestId> = None;
     loop {
@@ -166,7 +166,9 @@ async fn preview_prices(operator: ReadOperator, body: Body<PricePreviewInput>) -
 impl Sums {
     fn add(&mut self, preview: &PricePreview, record: &RequestRecord) {
         // what was free when it failed stays free
-        let Some(offer) = record.offer.filter(|_| !record.lines.is_empty()) else { return };
+        let Some(offer) = record.offer.filter(|_| !record.lines.is_empty()) else {
+            return;
+        };
         let tier = record.priced_by.as_ref().map_or("", |by| by.tier.as_str());
         let met = circumstances(record);
         let priced = |price: &Option<FrozenPrice>| {
@@ -174,7 +176,8 @@ impl Sums {
             Some((charged.amount().nanos().into(), charged.provider_cost().nanos().into()))
         };
         let [before, after] = preview.prices(offer, tier);
-        let (Some((revenue_before, cost_before)), Some((revenue_after, cost_after))) = (priced(&before), priced(&after))
+        let (Some((revenue_before, cost_before)), Some((revenue_after, cost_after))) =
+            (priced(&before), priced(&after))
         else {
             self.left_out += 1;
             return;

@@ -76,7 +76,11 @@ impl CatalogError {
 }
 
 fn count_prices(count: usize) -> String {
-    if count == 1 { "1 price would".to_owned() } else { format!("{count} prices would") }
+    if count == 1 {
+        "1 price would".to_owned()
+    } else {
+        format!("{count} prices would")
+    }
 }
 
 /// The first of them; a message that names thousands helps nobody.

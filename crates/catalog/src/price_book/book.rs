@@ -90,10 +90,7 @@ impl PriceBook {
             }
             PriceKind::PromotionMultiplier => {
                 let pool = item.subject.parse().map_err(|_| damaged(item))?;
-                self.promotions
-                    .entry(pool)
-                    .or_default()
-                    .push_change(step, read(item)?);
+                self.promotions.entry(pool).or_default().push_change(step, read(item)?);
             }
             PriceKind::CostMultiplier => {
                 let pool = item.subject.parse().map_err(|_| damaged(item))?;

@@ -5,11 +5,7 @@ use sea_orm::{EntityTrait, IntoActiveModel};
 use store::{Tx, audit::Actor};
 
 use super::{BookRows, BookSpan, NoticePeriod, PriceVersionView, get_price_version, notice};
-use crate::{
-    CatalogError, change,
-    entities::price_cancellation,
-    wording,
-};
+use crate::{CatalogError, change, entities::price_cancellation, wording};
 
 /// How long before its instant a version can be cancelled at the latest, in milliseconds. A node applies a version only
 /// if it has looked for changes within the last [`CONFIRM_MS`](crate::snapshot::CONFIRM_MS) before its instant or later,
@@ -35,7 +31,9 @@ pub async fn cancel_version(
     change::take_turn(tx).await?;
     let before = get_price_version(tx.connection(), version).await?;
     if before.cancelled.is_some() {
-        return Err(CatalogError::Refused(format!("price version {version} is cancelled already")));
+        return Err(CatalogError::Refused(format!(
+            "price version {version} is cancelled already"
+        )));
     }
     let now = tx.now().await?;
     if before.effective_at < now.plus_ms(MIN_CANCEL_LEAD_MS) {

@@ -7,8 +7,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use serde::de::DeserializeOwned;
 
 use super::{
-    BookSpan, CancellationView, ModelOverride, OfferPrice, PoolMultiplier, PriceBook, PriceBookView, PriceItemView, PriceKind,
-    PriceVersionView, TierMultiplier, Timeline,
+    BookSpan, CancellationView, ModelOverride, OfferPrice, PoolMultiplier, PriceBook, PriceBookView, PriceItemView,
+    PriceKind, PriceVersionView, TierMultiplier, Timeline,
     rows::{cancellations_of, point_of, subject_items},
 };
 use crate::{
@@ -246,10 +246,12 @@ pub(crate) async fn newest_items(
     }
     let mut newest: HashMap<String, (UnixMs, NewestItem)> = HashMap::new();
     for item in items {
-        let Some(point) = points.get(&item.version) else { continue };
-        let is_later = newest.get(&item.subject).is_none_or(|(effective_at, other)| {
-            (*effective_at, other.version) < (point.effective_at, point.version)
-        });
+        let Some(point) = points.get(&item.version) else {
+            continue;
+        };
+        let is_later = newest
+            .get(&item.subject)
+            .is_none_or(|(effective_at, other)| (*effective_at, other.version) < (point.effective_at, point.version));
         if is_later {
             let found = NewestItem {
                 version: item.version,

@@ -202,7 +202,11 @@ pub async fn listing_at(
         multiplier: tier_factor(&book, name, step),
     });
     let timeline = tier.and_then(|(name, ())| book.tier(name));
-    let mut listing = head(Some(at), step.and_then(|step| book.versions().get(step)).copied(), listed_tier);
+    let mut listing = head(
+        Some(at),
+        step.and_then(|step| book.versions().get(step)).copied(),
+        listed_tier,
+    );
     let mut models: BTreeMap<String, Vec<ListedOffer>> = BTreeMap::new();
     for known in known_offers(connection, model.as_deref()).await? {
         let terms = book.terms_of(known.view.id, known.view.pool, &known.view.model);
@@ -221,7 +225,8 @@ pub async fn listing_at(
 
 fn tier_factor(book: &PriceBook, name: &str, step: Option<usize>) -> Multiplier {
     let timeline = book.tier(name);
-    step.and_then(|step| timeline?.at(step).copied()).unwrap_or(Multiplier::ONE)
+    step.and_then(|step| timeline?.at(step).copied())
+        .unwrap_or(Multiplier::ONE)
 }
 
 /// A tier is known once it was named in the price book, whenever that holds.
@@ -238,7 +243,9 @@ pub(super) async fn known_tier(connection: &impl ConnectionTrait, name: &str) ->
 /// The id of a model by its id or an alias.
 pub(super) async fn find(connection: &impl ConnectionTrait, name: &str) -> Result<String, CatalogError> {
     let found = alias::find_model(connection, name).await?;
-    found.map(|view| view.id).ok_or_else(|| CatalogError::not_found("model", name))
+    found
+        .map(|view| view.id)
+        .ok_or_else(|| CatalogError::not_found("model", name))
 }
 
 async fn model_names(connection: &impl ConnectionTrait) -> Result<BTreeMap<String, String>, CatalogError> {
@@ -276,7 +283,9 @@ pub(super) async fn known_offers(
     connection: &impl ConnectionTrait,
     model: Option<&str>,
 ) -> Result<Vec<KnownOffer>, CatalogError> {
-    let mut wanted = offer::Entity::find().order_by_asc(offer::Column::Priority).order_by_asc(offer::Column::Id);
+    let mut wanted = offer::Entity::find()
+        .order_by_asc(offer::Column::Priority)
+        .order_by_asc(offer::Column::Id);
     if let Some(model) = model {
         wanted = wanted.filter(offer::Column::ModelId.eq(model));
     }
@@ -288,7 +297,10 @@ pub(super) async fn known_offers(
         .collect();
     let providers = provider::Entity::find().all(connection).await?;
     let providers: BTreeMap<_, _> = providers.into_iter().map(|row| (row.id, row)).collect();
-    let models = model::Entity::find().filter(model::Column::Enabled.eq(true)).all(connection).await?;
+    let models = model::Entity::find()
+        .filter(model::Column::Enabled.eq(true))
+        .all(connection)
+        .await?;
     let models: std::collections::BTreeSet<String> = models.into_iter().map(|row| row.id).collect();
     let mut known = Vec::new();
     for row in wanted.all(connection).await? {

@@ -13,7 +13,10 @@ use super::{
     points::{PricePoint, price_points},
     rows::{cancellations_of, point_of, subject_items},
 };
-use crate::{CatalogError, entities::{price_item, price_version}};
+use crate::{
+    CatalogError,
+    entities::{price_item, price_version},
+};
 
 /// The prices of a model through time.
 #[derive(Debug, Serialize)]
@@ -111,7 +114,10 @@ pub async fn model_price_history(
 }
 
 fn subjects_of(offers: &[KnownOffer], tier: Option<&str>) -> Vec<(PriceKind, String)> {
-    let mut subjects: Vec<_> = tier.map(|tier| (PriceKind::TierMultiplier, tier.to_owned())).into_iter().collect();
+    let mut subjects: Vec<_> = tier
+        .map(|tier| (PriceKind::TierMultiplier, tier.to_owned()))
+        .into_iter()
+        .collect();
     for KnownOffer { view, .. } in offers {
         subjects.push((PriceKind::OfferPrice, view.id.to_string()));
         subjects.push((PriceKind::PoolMultiplier, view.pool.to_string()));
@@ -186,7 +192,9 @@ fn would_have_held(
 ) -> Result<Option<HistoryPrice>, CatalogError> {
     let book = PriceBook::of_rows(&rows.with(cancelled.point, cancelled.items.iter().cloned()))?;
     let points = points_of(&book, known, tier);
-    let point = points.iter().find(|point| point.version.version == cancelled.point.version);
+    let point = points
+        .iter()
+        .find(|point| point.version.version == cancelled.point.version);
     Ok(point.map(|point| HistoryPrice {
         state: "cancelled",
         until: None,

@@ -86,7 +86,12 @@ fn refuse(rises: Vec<String>, now: UnixMs, notice: NoticePeriod) -> Result<(), C
     }
     // half a minute to send it, and then a whole minute, so that the instant named can be given as it is
     let end = notice.ends_at(now).plus_ms(MS_PER_MINUTE / 2);
-    let earliest = UnixMs(end.0.div_euclid(MS_PER_MINUTE).saturating_add(1).saturating_mul(MS_PER_MINUTE));
+    let earliest = UnixMs(
+        end.0
+            .div_euclid(MS_PER_MINUTE)
+            .saturating_add(1)
+            .saturating_mul(MS_PER_MINUTE),
+    );
     Err(CatalogError::NoticeNeeded {
         earliest,
         days: notice.days,
@@ -119,7 +124,11 @@ struct Books {
 impl Books {
     fn new(before: &BookRows, after: &BookRows, now: UnixMs, notice: NoticePeriod) -> Result<Self, CatalogError> {
         let until = notice.ends_at(now);
-        let changes = before.versions.iter().chain(&after.versions).map(|point| point.effective_at);
+        let changes = before
+            .versions
+            .iter()
+            .chain(&after.versions)
+            .map(|point| point.effective_at);
         let instants = changes.filter(|at| (now..until).contains(at)).chain([now]).collect();
         Ok(Self {
             before: PriceBook::of_rows(before)?,
@@ -152,8 +161,16 @@ impl Books {
 
     /// Instants at which a price may change: those of versions, and of announced cards inside the entries.
     fn instants_of(&self, terms: &[Timeline<Option<Terms>>; 2]) -> BTreeSet<UnixMs> {
-        let entries = terms.iter().flat_map(|terms| terms.steps().filter_map(|step| terms.at(step)?.as_ref()));
-        let days = entries.flat_map(|terms| terms.entry.scheduled().iter().map(|card| card.effective_from.starts_at()));
+        let entries = terms
+            .iter()
+            .flat_map(|terms| terms.steps().filter_map(|step| terms.at(step)?.as_ref()));
+        let days = entries.flat_map(|terms| {
+            terms
+                .entry
+                .scheduled()
+                .iter()
+                .map(|card| card.effective_from.starts_at())
+        });
         let days = days.filter(|day| (self.now..self.until).contains(day));
         self.instants.iter().copied().chain(days).collect()
     }
@@ -168,15 +185,24 @@ impl Books {
         found: &mut Named,
     ) {
         // what had no price yet cannot rise
-        let Some(announced) = frozen(&self.before, old, tier, at) else { return };
-        let Some(becomes) = frozen(&self.after, new, tier, at) else { return };
+        let Some(announced) = frozen(&self.before, old, tier, at) else {
+            return;
+        };
+        let Some(becomes) = frozen(&self.after, new, tier, at) else {
+            return;
+        };
         let mut rising = rises(&announced, &becomes);
         if against == Against::AnnouncedAndPresent {
-            let Some(present) = frozen(&self.before, old, tier, self.now) else { return };
+            let Some(present) = frozen(&self.before, old, tier, self.now) else {
+                return;
+            };
             let above_present = rises(&present, &becomes);
             rising.retain(|rise| above_present.iter().any(|other| concern_the_same(rise, other)));
         }
-        for Rise { line, before, after, .. } in rising {
+        for Rise {
+            line, before, after, ..
+        } in rising
+        {
             let of_tier = tier.map(|tier| format!(" for tier {tier}")).unwrap_or_default();
             let words = format!("{}{of_tier}: {line}", known.label());
             let text = format!("{words} from {before} to {after} at {}", at.to_rfc3339());

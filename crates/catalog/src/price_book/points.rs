@@ -27,7 +27,10 @@ pub(crate) fn price_points(
     terms: &Timeline<Option<Terms>>,
     tier: Option<&Timeline<Multiplier>>,
 ) -> Vec<PricePoint> {
-    let mut steps: Vec<usize> = terms.steps().chain(tier.into_iter().flat_map(Timeline::steps)).collect();
+    let mut steps: Vec<usize> = terms
+        .steps()
+        .chain(tier.into_iter().flat_map(Timeline::steps))
+        .collect();
     steps.sort_unstable();
     steps.dedup();
     let mut points: Vec<PricePoint> = Vec::new();
@@ -40,7 +43,10 @@ pub(crate) fn price_points(
             entry: Arc::clone(&terms.entry),
             multipliers: terms.multipliers(tier.and_then(|tier| tier.at(step)).copied()),
         };
-        if points.last().is_some_and(|last| last.version.effective_at == version.effective_at) {
+        if points
+            .last()
+            .is_some_and(|last| last.version.effective_at == version.effective_at)
+        {
             points.pop();
         }
         if points.last().is_none_or(|last| !last.costs_the_same(&point)) {

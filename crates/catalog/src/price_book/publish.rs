@@ -143,12 +143,14 @@ async fn check_pool(connection: &impl ConnectionTrait, id: PoolId) -> Result<(),
     row.map(|_| ()).ok_or_else(|| CatalogError::not_found("pool", id))
 }
 
-async fn check_offer_price(connection: &impl ConnectionTrait, id: OfferId, price: &PriceEntry) -> Result<(), CatalogError> {
+async fn check_offer_price(
+    connection: &impl ConnectionTrait,
+    id: OfferId,
+    price: &PriceEntry,
+) -> Result<(), CatalogError> {
     let row = offer::Entity::find_by_id(id.as_uuid()).one(connection).await?;
     let row = row.ok_or_else(|| CatalogError::not_found("offer", id))?;
-    let model = model::Entity::find_by_id(row.model_id.as_str())
-        .one(connection)
-        .await?;
+    let model = model::Entity::find_by_id(row.model_id.as_str()).one(connection).await?;
     let kind = model
         .and_then(|model| ModelKind::from_stored(&model.kind))
         .ok_or_else(|| CatalogError::damaged(format!("model {}", row.model_id)))?;

@@ -132,10 +132,7 @@ async fn in_force_at(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-async fn items_of(
-    connection: &impl ConnectionTrait,
-    versions: &[i64],
-) -> Result<Vec<price_item::Model>, CatalogError> {
+async fn items_of(connection: &impl ConnectionTrait, versions: &[i64]) -> Result<Vec<price_item::Model>, CatalogError> {
     let mut items = Vec::new();
     // in slices, as both databases limit the parameters of one statement
     for slice in versions.chunks(500) {
@@ -173,7 +170,12 @@ pub(super) async fn cancellations_of(
     let mut found = Vec::new();
     for slice in versions.chunks(500) {
         let wanted = price_cancellation::Column::Version.is_in(slice.iter().copied());
-        found.extend(price_cancellation::Entity::find().filter(wanted).all(connection).await?);
+        found.extend(
+            price_cancellation::Entity::find()
+                .filter(wanted)
+                .all(connection)
+                .await?,
+        );
     }
     Ok(found)
 }

@@ -23,9 +23,7 @@ impl<T> Timeline<T> {
 
     /// The place of the value in force at a step; `None` before the first.
     pub fn place_at(&self, step: usize) -> Option<usize> {
-        self.points
-            .partition_point(|(since, _)| *since <= step)
-            .checked_sub(1)
+        self.points.partition_point(|(since, _)| *since <= step).checked_sub(1)
     }
 
     /// The value at a place.

@@ -21,14 +21,20 @@ impl Snapshot {
         let tier = match tier {
             None => None,
             Some(name) => {
-                let timeline = self.tiers.get(name).ok_or_else(|| CatalogError::not_found("tier", name))?;
+                let timeline = self
+                    .tiers
+                    .get(name)
+                    .ok_or_else(|| CatalogError::not_found("tier", name))?;
                 Some((name, timeline))
             }
         };
         let step = self.place_at(now);
         let listed_tier = tier.map(|(name, timeline)| ListedTier {
             name: name.to_owned(),
-            multiplier: step.and_then(|step| timeline.at(step)).copied().unwrap_or(Multiplier::ONE),
+            multiplier: step
+                .and_then(|step| timeline.at(step))
+                .copied()
+                .unwrap_or(Multiplier::ONE),
         });
         let timeline = tier.map(|(_, timeline)| timeline);
         let point = step.and_then(|step| self.versions.get(step)).copied();
@@ -36,7 +42,10 @@ impl Snapshot {
         let next = self.versions.get(step.map_or(0, |step| step + 1));
         listing.next_change_at = next.map(|point| point.effective_at);
         listing.models = match model {
-            None => self.models().filter_map(|model| self.listed(model, timeline, now)).collect(),
+            None => self
+                .models()
+                .filter_map(|model| self.listed(model, timeline, now))
+                .collect(),
             Some(name) => {
                 let found = self.model(name).and_then(|model| self.listed(model, timeline, now));
                 vec![found.ok_or_else(|| CatalogError::not_found("model", name))?]

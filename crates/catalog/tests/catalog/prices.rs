@@ -15,13 +15,17 @@ fn pool_multiplier(pool: PoolId, multiplier: &str) -> PriceChange {
 
 async fn publish_ok(world: &World, at: Option<UnixMs>, changes: Vec<PriceChange>) -> PriceVersionView {
     let tx = world.tx().await;
-    let view = publish(&tx, &world.actor, "test", at, changes, NoticePeriod::NONE).await.unwrap();
+    let view = publish(&tx, &world.actor, "test", at, changes, NoticePeriod::NONE)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     view
 }
 
 async fn publish_err(tx: &Tx, world: &World, at: Option<UnixMs>, changes: Vec<PriceChange>) -> CatalogError {
-    publish(tx, &world.actor, "test", at, changes, NoticePeriod::NONE).await.unwrap_err()
+    publish(tx, &world.actor, "test", at, changes, NoticePeriod::NONE)
+        .await
+        .unwrap_err()
 }
 
 #[tokio::test]
@@ -83,11 +87,22 @@ async fn instants_are_kept_and_versions_hold_in_their_order() {
     let same = publish_ok(&world, Some(next_hour), vec![pool_multiplier(pool, "5")]).await;
     assert_eq!((same.version, same.effective_at), (view.version + 1, next_hour));
     let sooner = publish_ok(&world, None, vec![pool_multiplier(pool, "2")]).await;
-    assert!(sooner.effective_at < next_hour, "what was announced before keeps nothing waiting");
-    let book = catalog::price_at(world.database.readers(), sooner.effective_at).await.unwrap();
-    assert_eq!((book.version, book.pools[0].multiplier.to_string()), (sooner.version, "2".to_owned()));
+    assert!(
+        sooner.effective_at < next_hour,
+        "what was announced before keeps nothing waiting"
+    );
+    let book = catalog::price_at(world.database.readers(), sooner.effective_at)
+        .await
+        .unwrap();
+    assert_eq!(
+        (book.version, book.pools[0].multiplier.to_string()),
+        (sooner.version, "2".to_owned())
+    );
     let book = catalog::price_at(world.database.readers(), next_hour).await.unwrap();
-    assert_eq!((book.version, book.pools[0].multiplier.to_string()), (same.version, "5".to_owned()));
+    assert_eq!(
+        (book.version, book.pools[0].multiplier.to_string()),
+        (same.version, "5".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -151,7 +166,11 @@ async fn impossible_changes_are_refused() {
         offer: offer.id,
         price: plain_price("0", "0"),
     };
-    assert!(publish(&tx, &world.actor, "", None, vec![free], NoticePeriod::NONE).await.is_ok());
+    assert!(
+        publish(&tx, &world.actor, "", None, vec![free], NoticePeriod::NONE)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]

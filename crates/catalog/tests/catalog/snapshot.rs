@@ -174,9 +174,16 @@ async fn priced() -> Priced {
             multiplier: "0.9".parse().unwrap(),
         },
     ];
-    catalog::publish(&tx, &world.actor, "", Some(change_at), changes, catalog::NoticePeriod::NONE)
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        changes,
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     Priced { world, change_at }
 }
@@ -221,9 +228,16 @@ async fn a_change_of_something_else_is_no_second_price() {
         tier: "gold".to_owned(),
         multiplier: "0.9".parse().unwrap(),
     };
-    catalog::publish(&tx, &world.actor, "", Some(change_at), vec![tier], catalog::NoticePeriod::NONE)
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        vec![tier],
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let snapshot = world.cache().await.snapshot();
     let offer = &snapshot.model("one").unwrap().offers[0];
@@ -243,9 +257,16 @@ async fn of_versions_with_one_instant_only_the_newest_ever_holds() {
         pool: shop_pool,
         multiplier: "1.2".parse().unwrap(),
     };
-    catalog::publish(&tx, &world.actor, "", Some(change_at), vec![correction], catalog::NoticePeriod::NONE)
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        vec![correction],
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let snapshot = world.cache().await.snapshot();
     let offer = &snapshot.model("one").unwrap().offers[0];
@@ -277,9 +298,16 @@ async fn overrides_promotions_and_announced_cards_count() {
             multiplier: Some("0.5".parse().unwrap()),
         },
     ];
-    catalog::publish(&tx, &world.actor, "", Some(change_at), changes, catalog::NoticePeriod::NONE)
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        changes,
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let snapshot = world.cache().await.snapshot();
     let offer = &snapshot.model("one").unwrap().offers[0];
@@ -311,7 +339,9 @@ async fn a_first_price_holds_at_once_whatever_was_announced_before() {
     let late = catalog::create_offer(&tx, &world.actor, new).await.unwrap();
     tx.commit().await.unwrap();
     let readers = world.database.readers();
-    let version = catalog::get_price_version(readers, late.price_version.unwrap()).await.unwrap();
+    let version = catalog::get_price_version(readers, late.price_version.unwrap())
+        .await
+        .unwrap();
     let snapshot = world.cache().await.snapshot();
     let model = snapshot.model("one").unwrap();
     let offer = model
@@ -323,5 +353,9 @@ async fn a_first_price_holds_at_once_whatever_was_announced_before() {
     assert_eq!(at(version.effective_at.plus_ms(-1)), []);
     assert_eq!(at(version.effective_at), [(4, "1.5".to_owned())]);
     assert_eq!(at(change_at.plus_ms(2_000)), [(3, "1.7".to_owned())]);
-    assert_eq!(snapshot.version_at(change_at), 3, "versions hold in the order of their instants");
+    assert_eq!(
+        snapshot.version_at(change_at),
+        3,
+        "versions hold in the order of their instants"
+    );
 }

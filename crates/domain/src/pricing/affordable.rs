@@ -57,8 +57,8 @@ fn largest_total(price: &FrozenPrice, available: u64) -> U256 {
     let denominator = denominator(price.entry.lattice());
     // what the operator pays must fit as well, should that be more than the list price
     let dearest = u128::from(price.cost.max(Multiplier::ONE).micros());
-    let by_list_cost = denominator * U256::from(i64::MAX.unsigned_abs()) * U256::from(MICROS_PER_ONE)
-        / U256::from(dearest);
+    let by_list_cost =
+        denominator * U256::from(i64::MAX.unsigned_abs()) * U256::from(MICROS_PER_ONE) / U256::from(dearest);
     // below 2^249
     let scaled = denominator * U256::from(MICROS_PER_ONE_CUBED) * U256::from(available);
     match scaled.checked_div(U256::from(price.multipliers.micros())) {

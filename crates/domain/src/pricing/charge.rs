@@ -138,10 +138,16 @@ impl Charge {
 
     /// The exact amount of one class, or of all, as a fraction in nano-USD; `None` beyond 256 bits.
     pub(super) fn exact_of(&self, class: Option<&str>) -> Option<(U256, U256)> {
-        let lines = self.lines.iter().filter(|line| class.is_none_or(|class| line.class == class));
+        let lines = self
+            .lines
+            .iter()
+            .filter(|line| class.is_none_or(|class| line.class == class));
         let total = lines.fold(U256::ZERO, |total, line| total + line.numerator);
         let numerator = total.checked_mul(U256::from(self.multipliers.micros()))?;
-        Some((numerator, self.denominator().checked_mul(U256::from(MICROS_PER_ONE_CUBED))?))
+        Some((
+            numerator,
+            self.denominator().checked_mul(U256::from(MICROS_PER_ONE_CUBED))?,
+        ))
     }
 
     fn denominator(&self) -> U256 {

@@ -81,10 +81,16 @@ mod tests {
         let entry: Arc<PriceEntry> = Arc::new(serde_json::from_str(entry).unwrap());
         let change = UnixMs::from_rfc3339("2027-01-01T00:00:00Z").unwrap();
         let instants = |offset_ms: i64| -> Vec<i64> {
-            FrozenPrice::candidates_at(1, Arc::clone(&entry), Multipliers::ONE, Multiplier::ONE, change.plus_ms(offset_ms))
-                .iter()
-                .map(|candidate| candidate.admitted_at.0 - change.0)
-                .collect()
+            FrozenPrice::candidates_at(
+                1,
+                Arc::clone(&entry),
+                Multipliers::ONE,
+                Multiplier::ONE,
+                change.plus_ms(offset_ms),
+            )
+            .iter()
+            .map(|candidate| candidate.admitted_at.0 - change.0)
+            .collect()
         };
         assert_eq!(instants(-1_001), [-1_001]);
         assert_eq!(instants(-1_000), [-1_000, 0]);

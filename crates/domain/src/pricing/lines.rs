@@ -67,7 +67,11 @@ fn conditional_cards(entry: &PriceEntry) -> Vec<(String, &Card)> {
     let scheduled = parts.scheduled.iter();
     let scheduled = scheduled.map(|change| (format!("from {} 00:00 UTC", change.effective_from), &change.price));
     let windows = parts.time_windows.iter().map(|window| {
-        let days: Vec<_> = window.days.iter().map(|day| format!("{day:?}").to_lowercase()).collect();
+        let days: Vec<_> = window
+            .days
+            .iter()
+            .map(|day| format!("{day:?}").to_lowercase())
+            .collect();
         let days = days.join(" ");
         (
             format!("{days} {}-{} UTC", window.start_utc, window.end_utc),

@@ -84,7 +84,11 @@ struct Found<'a> {
 impl Found<'_> {
     fn token_classes(&mut self, met: &Circumstances, words: &[String]) {
         let thresholds = [self.old, self.new].map(|price| price.entry.parts().tiers.iter());
-        let above: BTreeSet<u64> = thresholds.into_iter().flatten().map(|step| step.above_input_tokens).collect();
+        let above: BTreeSet<u64> = thresholds
+            .into_iter()
+            .flatten()
+            .map(|step| step.above_input_tokens)
+            .collect();
         for class in TokenClass::ALL {
             self.compare(class, None, met, words);
             for above in &above {
@@ -105,12 +109,20 @@ impl Found<'_> {
             }
             let quantity = usage.tokens(class).saturating_add(1);
             let usage = usage.with_tokens(class, quantity);
-            let Ok(new) = charge_at(self.new, &usage, met) else { continue };
+            let Ok(new) = charge_at(self.new, &usage, met) else {
+                continue;
+            };
             let old = charge_at(self.old, &usage, met).ok();
             let step = above.map(|above| format!("above {above} input tokens"));
             let words = words.iter().cloned().chain(step).collect();
             // per million tokens
-            self.note(class.as_str(), Some(class.as_str()), (old, new), (1_000_000, quantity), words);
+            self.note(
+                class.as_str(),
+                Some(class.as_str()),
+                (old, new),
+                (1_000_000, quantity),
+                words,
+            );
             return;
         }
     }
@@ -119,7 +131,15 @@ impl Found<'_> {
         let minimums = [self.old, self.new].map(|price| price.entry.price().minimum_seconds);
         let minimums = minimums.into_iter().flatten().map(|seconds| u64::from(seconds) * 1_000);
         let lengths: BTreeSet<u64> = [1, LONG_AUDIO_MS].into_iter().chain(minimums).collect();
-        let audio = lengths.into_iter().map(|audio_ms| ("audio", Units { audio_ms, ..Units::default() }));
+        let audio = lengths.into_iter().map(|audio_ms| {
+            (
+                "audio",
+                Units {
+                    audio_ms,
+                    ..Units::default()
+                },
+            )
+        });
         let one = Units::default();
         let single = [
             ("images", Units { images: 1, ..one }),
@@ -133,7 +153,9 @@ impl Found<'_> {
             if self.classes.contains(name) {
                 continue;
             }
-            let Ok(new) = charge_at(self.new, &usage, met) else { continue };
+            let Ok(new) = charge_at(self.new, &usage, met) else {
+                continue;
+            };
             let old = charge_at(self.old, &usage, met).ok();
             let quantity = if name == "audio" { units.audio_ms } else { 1 };
             // a minute of audio
@@ -164,7 +186,11 @@ impl Found<'_> {
         let words = words.join(", ");
         self.rises.push(Rise {
             class: Some(name),
-            line: if words.is_empty() { name.to_owned() } else { format!("{name} ({words})") },
+            line: if words.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{name} ({words})")
+            },
             before: usd_per(before, unit, quantity),
             after: usd_per(after, unit, quantity),
         });
@@ -193,7 +219,9 @@ fn lowest(numerator: U256, denominator: U256) -> (U256, U256) {
 fn usd_per(amount: Option<(U256, U256)>, unit: u64, quantity: u64) -> String {
     let scaled = amount.and_then(|(numerator, denominator)| {
         let numerator = numerator.checked_mul(U256::from(unit))?;
-        let denominator = denominator.checked_mul(U256::from(quantity))?.checked_mul(U256::new(1_000_000_000))?;
+        let denominator = denominator
+            .checked_mul(U256::from(quantity))?
+            .checked_mul(U256::new(1_000_000_000))?;
         Some(exact::text(numerator, denominator))
     });
     scaled.unwrap_or_else(|| "too large to show".to_owned())
@@ -203,17 +231,28 @@ fn usd_per(amount: Option<(U256, U256)>, unit: u64, quantity: u64) -> String {
 fn circumstances(old: &Arc<PriceEntry>, new: &Arc<PriceEntry>) -> Vec<(Circumstances, Vec<String>)> {
     let (one, other) = (old.parts(), new.parts());
     let keys = one.service_tiers.keys().chain(other.service_tiers.keys());
-    let tiers = options(keys.copied(), |tier: &ServiceTier| format!("service tier {}", tier.as_str()));
+    let tiers = options(keys.copied(), |tier: &ServiceTier| {
+        format!("service tier {}", tier.as_str())
+    });
     let keys = one.region_multipliers.keys().chain(other.region_multipliers.keys());
-    let regions = options(keys.copied(), |region: &PinnedRegion| format!("region {region:?}").to_lowercase());
-    let keys = one.price.per_image_variants.keys().chain(other.price.per_image_variants.keys());
+    let regions = options(keys.copied(), |region: &PinnedRegion| {
+        format!("region {region:?}").to_lowercase()
+    });
+    let keys = one
+        .price
+        .per_image_variants
+        .keys()
+        .chain(other.price.per_image_variants.keys());
     let variants = options(keys.cloned(), |name: &String| format!("variant {name}"));
     let keys = one.price.per_request_by_search_context.keys();
     let keys = keys.chain(other.price.per_request_by_search_context.keys());
     let contexts = options(keys.copied(), |context: &SearchContext| {
         format!("search context {context:?}").to_lowercase()
     });
-    let batches = [false, one.price.batch_multiplier.is_some() || other.price.batch_multiplier.is_some()];
+    let batches = [
+        false,
+        one.price.batch_multiplier.is_some() || other.price.batch_multiplier.is_some(),
+    ];
     let batches: BTreeSet<bool> = batches.into_iter().collect();
     let mut all = Vec::new();
     for (completed_at, window) in completions(old, new) {
@@ -245,7 +284,10 @@ fn circumstances(old: &Arc<PriceEntry>, new: &Arc<PriceEntry>) -> Vec<(Circumsta
         };
         all.push((met, words.iter().cloned().collect()));
     }
-    for (context, words) in contexts.iter().filter_map(|(context, words)| Some(((*context)?, words))) {
+    for (context, words) in contexts
+        .iter()
+        .filter_map(|(context, words)| Some(((*context)?, words)))
+    {
         let met = Circumstances {
             search_context: context,
             ..Circumstances::at(UnixMs(A_MONDAY))

@@ -199,7 +199,13 @@ fn around_a_change_the_dearer_is_quoted_and_the_cheaper_charged() {
     let entry = r#"{"price":{"input":"1"},"scheduled":[{"effective_from":"2027-01-01","price":{"input":"3"}}]}"#;
     let entry: Arc<PriceEntry> = Arc::new(serde_json::from_str(entry).unwrap());
     for admitted_at in ["2026-12-31T23:59:59.500Z", "2027-01-01T00:00:00.500Z"] {
-        let prices = FrozenPrice::candidates_at(4, Arc::clone(&entry), Multipliers::ONE, domain::pricing::Multiplier::ONE, at(admitted_at));
+        let prices = FrozenPrice::candidates_at(
+            4,
+            Arc::clone(&entry),
+            Multipliers::ONE,
+            domain::pricing::Multiplier::ONE,
+            at(admitted_at),
+        );
         assert_eq!(most(&prices, &UsageBound::text(1_000, 0)), 3_000_000);
         let usage = Usage::default().with_tokens(TokenClass::Input, 1_000);
         let charge = charge(&prices, &usage, &Circumstances::at(at("2027-01-01T00:00:09Z"))).unwrap();
