@@ -151,8 +151,8 @@ impl World {
 
     async fn restart(&mut self, node: u64) {
         match node {
-            0 => self.database.app.restart().await,
-            node => self.others[usize::try_from(node - 1).unwrap()].restart().await,
+            0 => self.database.app.supervise().await,
+            node => self.others[usize::try_from(node - 1).unwrap()].supervise().await,
         }
     }
 

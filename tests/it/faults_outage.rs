@@ -163,7 +163,9 @@ async fn a_node_that_dies_during_an_outage_still_charges_what_had_ended() {
     }
     world.app.kill();
     Away::Refused.end(&world);
+    assert_audit_sees_the_spool(&world, &ids[0]);
     world.app.restart().await;
+    assert_nothing_is_spooled(&world);
     for id in ids {
         let closed = world.app.closed(&id).await;
         assert_eq!(
@@ -175,6 +177,36 @@ async fn a_node_that_dies_during_an_outage_still_charges_what_had_ended() {
     world.app.wait_for_holds(0).await;
     world.wait_until_served().await;
     world.finish().await;
+}
+
+/// The audit tells what waits on the node's disk, and whether it can be read.
+fn assert_audit_sees_the_spool(world: &OwnDatabase, id: &str) {
+    let (status, report) = world.app.command(&["ledger", "verify"]);
+    assert!(status.success(), "{report}");
+    // those of the streams, and whatever became of the request that was refused
+    let told = report.split_once(" ends and ").unwrap().0.rsplit_once(' ').unwrap().1;
+    assert!(told.parse::<u32>().unwrap() >= 6, "{report}");
+    let files = std::fs::read_dir(world.app.data_folder().join("spool")).unwrap();
+    let file = files.last().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    let name = format!("{{\"close\":{{\"request\":\"{id}\"");
+    let place = whole.windows(name.len()).position(|found| found == name.as_bytes());
+    let mut damaged = whole.clone();
+    damaged[place.unwrap()] ^= 1;
+    std::fs::write(&file, damaged).unwrap();
+    let (status, report) = world.app.command(&["ledger", "verify"]);
+    assert!(!status.success(), "{report}");
+    assert!(
+        report.contains("the books are consistent") && report.contains("FAILED  spool of boot"),
+        "{report}"
+    );
+    std::fs::write(&file, whole).unwrap();
+}
+
+fn assert_nothing_is_spooled(world: &OwnDatabase) {
+    let (status, report) = world.app.command(&["ledger", "verify"]);
+    assert!(status.success(), "{report}");
+    assert!(report.contains(": 0 ends and 0 notes of progress wait"), "{report}");
 }
 
 /// What the node has kept on disk, of all its boots.

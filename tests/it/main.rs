@@ -7,6 +7,7 @@ mod budgets;
 mod charges;
 mod crash;
 mod credit;
+mod credit_life;
 mod demo;
 mod failover;
 mod faults;

@@ -45,9 +45,9 @@ impl SecondNode {
         self.node.process().kill();
     }
 
-    /// Starts the node again on the same folder and ports.
-    pub async fn restart(&mut self) {
-        self.node.restart().await;
+    /// Starts the node again, as often as that takes.
+    pub async fn supervise(&mut self) {
+        self.node.supervise().await;
     }
 }
 
@@ -193,6 +193,11 @@ impl TestApp {
     /// Starts the node again on the same folder and ports.
     pub async fn restart(&mut self) {
         self.node.restart().await;
+    }
+
+    /// Starts the node again, as often as that takes.
+    pub async fn supervise(&mut self) {
+        self.node.supervise().await;
     }
 
     /// One number out of the database.

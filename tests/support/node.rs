@@ -44,6 +44,24 @@ impl Node {
         self.wait_ready().await;
     }
 
+    /// Starts it again, and again when it finds no database: as a supervisor does.
+    pub async fn supervise(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(180);
+        self.process = serve(self.folder.path(), &self.environment);
+        while !self.is_ready().await {
+            assert!(Instant::now() < deadline, "it never serves:\n{}", self.process.log());
+            if self.process.has_ended() {
+                self.process = serve(self.folder.path(), &self.environment);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let answer = reqwest::get(format!("{}/readyz", self.admin_url)).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
     /// Asks it to stop, and waits until it has, with success.
     pub fn stop(&mut self) {
         self.process.signal("TERM");
@@ -103,12 +121,9 @@ impl Node {
     }
 
     async fn wait_ready(&mut self) {
-        let http = reqwest::Client::new();
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            if let Ok(response) = http.get(format!("{}/readyz", self.admin_url)).send().await
-                && response.status().is_success()
-            {
+            if self.is_ready().await {
                 return;
             }
             let ended = self.process.has_ended();

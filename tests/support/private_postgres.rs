@@ -139,8 +139,12 @@ impl PrivatePostgres {
                 return;
             }
             let log = || fs::read_to_string(self.data.join("server.log")).unwrap_or_default();
+            if self.has_ended() {
+                // what was killed may take a moment to give its shared memory back
+                *self.server() = spawn(&self.data, self.port, &self.settings);
+            }
             assert!(Instant::now() < deadline, "PostgreSQL does not start:\n{}", log());
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 }

@@ -41,7 +41,7 @@ const SCHEME: &str = "operator_token";
         (name = "prices", description = "The price book: versions that are only ever added."),
         (name = "tenants", description = "Customer organisations."),
         (name = "keys", description = "Virtual keys of tenants. A secret is shown once."),
-        (name = "grants", description = "Credit that an operator gives."),
+        (name = "grants", description = "Credit that an operator gives, takes back or suspends."),
         (name = "ledger", description = "Balances, lots and transactions."),
         (name = "nodes", description = "Relay processes that write to the ledger."),
         (name = "requests", description = "What happened to every request, and what it cost."),

@@ -233,7 +233,12 @@ impl From<LedgerError> for AdminError {
         match error {
             LedgerError::InvalidAmount(problem) => Self::invalid("amount_usd", problem),
             LedgerError::ExpiryPassed => Self::invalid("expires_at", error),
-            LedgerError::Duplicate => Self::new(ErrorCode::Conflict, "this grant was posted before"),
+            LedgerError::Duplicate => Self::new(ErrorCode::Conflict, "this was posted before"),
+            LedgerError::UnknownLot => Self::invalid("lot_id", error),
+            LedgerError::NotRefundable | LedgerError::MoreThanLeft(_) | LedgerError::MoreThanSuspended(_) => {
+                Self::new(ErrorCode::RuleBroken, error.to_string())
+            }
+            LedgerError::ClaimWaits => Self::new(ErrorCode::Conflict, error.to_string()),
             LedgerError::Store(error) => error.into(),
             LedgerError::Overloaded | LedgerError::Unavailable | LedgerError::Stopped => Self::unavailable(&error),
             LedgerError::Refused(_) | LedgerError::Rejected | LedgerError::Spool(_) => Self::internal(&error),

@@ -4,7 +4,7 @@ use accounts::operator_tenants;
 use actix_web::{get, web::Json};
 use domain::{LotId, TenantId};
 use ledger::{
-    chart,
+    chart, claims,
     reading::{self, EntryView, LotView, TransactionView},
 };
 use serde::Serialize;
@@ -29,6 +29,18 @@ wire_enum! {
     }
 }
 
+wire_enum! {
+    /// Why credit is to leave a lot.
+    ClaimPurpose = claims::Purpose {
+        /// It is paid back.
+        Refund,
+        /// Its time is over.
+        Expiry,
+        /// It must not be used for now.
+        Suspension,
+    }
+}
+
 /// A tenant's credit.
 #[derive(Serialize, ToSchema)]
 struct Balance {
@@ -40,6 +52,8 @@ struct Balance {
     held_usd: Usd,
     /// What the tenant owes; it blocks use until paid.
     debt_usd: Usd,
+    /// What is still to leave the tenant's lots when requests under way end.
+    claimed_usd: Usd,
     /// Where the credit comes from, oldest first.
     lots: Vec<Lot>,
 }
@@ -57,6 +71,31 @@ struct Lot {
     #[schema(required)]
     expires_at: Option<Instant>,
     created_at: Instant,
+    /// What of the rest leaves when requests under way end, oldest first. What they spend lowers it.
+    claims: Vec<LotClaim>,
+    /// What has left it and is suspended: a release brings it back.
+    suspended_usd: Usd,
+}
+
+/// What is still to leave a lot.
+#[derive(Serialize, ToSchema)]
+struct LotClaim {
+    purpose: ClaimPurpose,
+    amount_usd: Usd,
+    /// The withdrawal that it belongs to.
+    reference: String,
+    created_at: Instant,
+}
+
+impl From<claims::Claim> for LotClaim {
+    fn from(claim: claims::Claim) -> Self {
+        Self {
+            purpose: claim.purpose.into(),
+            amount_usd: Usd(claim.amount),
+            reference: claim.reference,
+            created_at: Instant(claim.created_at),
+        }
+    }
 }
 
 impl From<LotView> for Lot {
@@ -68,6 +107,8 @@ impl From<LotView> for Lot {
             remaining_usd: Usd(view.remaining),
             expires_at: view.expires_at.map(Instant),
             created_at: Instant(view.created_at),
+            claims: view.claims.into_iter().map(LotClaim::from).collect(),
+            suspended_usd: Usd(view.suspended),
         }
     }
 }
@@ -135,6 +176,7 @@ async fn get_balance(operator: ReadOperator, tenant: PathId<TenantId>) -> Answer
         available_usd: Usd(balance.available),
         held_usd: Usd(balance.held),
         debt_usd: Usd(balance.debt),
+        claimed_usd: Usd(balance.claimed),
         lots: lots.into_iter().map(Lot::from).collect(),
     }))
 }

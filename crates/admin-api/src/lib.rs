@@ -28,6 +28,7 @@ mod providers;
 mod requests;
 mod tenants;
 mod wire;
+mod withdrawals;
 
 use std::sync::Arc;
 
@@ -88,6 +89,7 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(tenants::routes)
         .configure(keys::routes)
         .configure(grants::routes)
+        .configure(withdrawals::routes)
         .configure(ledger_view::routes)
         .configure(nodes::routes)
         .configure(requests::routes)

@@ -109,6 +109,9 @@ prefixed_id!(
     /// An operator's grant of credit.
     GrantId, "grant");
 prefixed_id!(
+    /// An operator's withdrawal of credit from a lot, or the release of one.
+    WithdrawalId, "wdr");
+prefixed_id!(
     /// A company or service that runs models.
     ProviderId, "prov");
 prefixed_id!(

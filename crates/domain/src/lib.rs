@@ -13,5 +13,6 @@ pub mod usage;
 
 pub use ids::{
     CredentialId, GrantId, KeyId, LotId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId,
+    WithdrawalId,
 };
 pub use money::Amount;

@@ -63,10 +63,16 @@ pub enum Account {
     CustomerDebt(TenantId),
     /// Liability: unspent credit of one lot.
     Credit(LotKind, TenantId, LotId),
+    /// Liability: credit of one lot that must not be used for now.
+    CreditSuspended(TenantId, LotId),
+    /// Liability: what is to be paid back to a tenant.
+    RefundsPayable(TenantId),
     /// Liability: what is owed to a provider, by slug.
     ProviderPayable(String),
     /// Income: what customers paid for requests.
     RevenueUsage,
+    /// Income: paid credit that expired unspent.
+    Breakage,
     /// Expense: what requests cost at the provider, by slug.
     ProviderCost(String),
     /// Expense: promotional credit given.
@@ -83,8 +89,11 @@ impl fmt::Display for Account {
             Self::Bank => f.write_str("bank"),
             Self::CustomerDebt(tenant) => write!(f, "customer_debt:{tenant}"),
             Self::Credit(kind, tenant, lot) => write!(f, "credit_{}:{tenant}:{lot}", kind.as_str()),
+            Self::CreditSuspended(tenant, lot) => write!(f, "credit_suspended:{tenant}:{lot}"),
+            Self::RefundsPayable(tenant) => write!(f, "refunds_payable:{tenant}"),
             Self::ProviderPayable(provider) => write!(f, "provider_payable:{provider}"),
             Self::RevenueUsage => f.write_str("revenue_usage"),
+            Self::Breakage => f.write_str("breakage"),
             Self::ProviderCost(provider) => write!(f, "provider_cost:{provider}"),
             Self::PromoExpense => f.write_str("promo_expense"),
             Self::Goodwill => f.write_str("goodwill"),

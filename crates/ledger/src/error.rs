@@ -1,5 +1,6 @@
 //! Why the ledger could not do what was asked, by what a caller can do.
 
+use domain::Amount;
 use store::StoreError;
 
 use crate::items::Refusal;
@@ -37,4 +38,21 @@ pub enum LedgerError {
     /// Credit was to expire at an instant that has passed, by the database's clock.
     #[error("the instant has passed: name one in the future, or none for credit that does not expire")]
     ExpiryPassed,
+    /// The tenant has no such lot.
+    #[error("the tenant has no such lot: read its balance for those that it has")]
+    UnknownLot,
+    /// A refund of credit that was given, not bought.
+    #[error("promotional credit is never paid back: name a lot of paid credit, or suspend this one")]
+    NotRefundable,
+    /// More was to be withdrawn from a lot than is left in it and not claimed already.
+    #[error("only USD {0} of the lot are left that nothing else has claimed: ask for no more")]
+    MoreThanLeft(Amount),
+    /// More was to be released than was suspended.
+    #[error("only USD {0} of the lot are suspended: ask for no more")]
+    MoreThanSuspended(Amount),
+    /// An earlier withdrawal of the same purpose still waits on the lot.
+    #[error(
+        "an earlier withdrawal of this purpose still waits for requests under way to end: try again when they have"
+    )]
+    ClaimWaits,
 }

@@ -1,13 +1,15 @@
 //! The ledger: credit is granted, held, spent and given back here and nowhere else.
 //!
-//! Owns the tables `acct`, `lot`, `budget`, `hold`, `node`, `charge`, `tx` and `entry`. Holds and charges go through
-//! the writer ([`Ledger`]); grants run in their caller's transaction ([`movements`]). What money means is in
+//! Owns the tables `acct`, `lot`, `claim`, `budget`, `hold`, `node`, `charge`, `tx` and `entry`. Holds and charges go through
+//! the writer ([`Ledger`]); grants and withdrawals run in their caller's transaction ([`movements`]). What money means is in
 //! [`rules`], free of IO. It knows nothing of HTTP, models or prices.
 
 mod admission;
+pub mod audit;
 pub mod batch;
 mod charge_rows;
 pub mod chart;
+pub mod claims;
 mod clock;
 mod error;
 mod health;
@@ -26,12 +28,12 @@ mod resend;
 pub mod rules;
 mod service;
 pub mod spool;
+mod spool_survey;
 mod spooled;
 mod spools;
 mod sql_store;
 #[cfg(test)]
 mod tests;
-pub mod verify;
 mod urgency;
 mod waiting;
 mod writer;
@@ -43,7 +45,8 @@ pub use hold::{Ending, Hold};
 pub use items::{BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal};
 pub use ledger_store::{Abandoned, LedgerStore, NodeIdentity};
 pub use service::{Foundation, Ledger, LedgerSettings, RefusedCost, Reservation};
-pub use urgency::Urgency;
+pub use spool_survey::{SpoolSurvey, survey_spools};
 pub use spools::{NodeSpools, SpoolRecords, Spools};
 pub use sql_store::{BatchRider, SqlBatchStore};
+pub use urgency::Urgency;
 pub use writer::WriterEnd;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     charge_rows::{closed_row, open_hold, orphan_row, refused_row, withdrawn_row},
     chart::{Account, Loss, LotKind},
+    claims::{Claim, Purpose},
     items::{
         BudgetClaim, BudgetKey, ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, Progress, ProviderCost,
         Refusal,
@@ -27,6 +28,8 @@ pub struct Balance {
     pub held: Amount,
     /// What the tenant owes.
     pub debt: Amount,
+    /// What is still to leave the tenant's lots when holds end: the sum of its claims.
+    pub claimed: Amount,
 }
 
 /// A lot with something left.
@@ -77,6 +80,8 @@ pub struct Book {
     pub balances: BTreeMap<TenantId, Balance>,
     /// Unspent lots of those tenants.
     pub lots: BTreeMap<TenantId, Vec<Lot>>,
+    /// Claims on those lots, of tenants that have any.
+    pub claims: BTreeMap<TenantId, Vec<Claim>>,
     /// Budgets named in the batch.
     pub budgets: BTreeMap<BudgetKey, Budget>,
     /// Open holds of the requests named in the batch.
@@ -94,6 +99,8 @@ pub struct Changes {
     pub balances: BTreeSet<TenantId>,
     /// Lots that were drawn on, with what is left.
     pub lots: BTreeMap<LotId, Amount>,
+    /// Claims that were served or lowered, with what still waits; one of nothing goes.
+    pub claims: BTreeMap<(LotId, Purpose), Amount>,
     /// Budgets that changed.
     pub budgets: BTreeSet<BudgetKey>,
     /// Holds to insert.
@@ -110,6 +117,8 @@ pub struct Changes {
     pub operator: Posting,
     /// Costs that arrived after their request was closed, each its own transaction.
     pub late: Vec<Transaction>,
+    /// What claims were given, each its own transaction.
+    pub served: Vec<Transaction>,
     /// Requests that were closed without a hold: somebody must look.
     pub orphans: Vec<RequestId>,
 }
@@ -235,8 +244,8 @@ impl Book {
         Ok(())
     }
 
-    /// Ends a request: the hold goes, the charge is drawn from lots, the rest is given back. The first terminal
-    /// row wins; a later one moves no customer's credit.
+    /// Ends a request: the hold goes, the charge is drawn from lots, the rest serves claims or is given back. The first
+    /// terminal row wins; a later one moves no customer's credit.
     ///
     /// # Errors
     /// [`BrokenBook`] when a sum does not fit, an amount is negative or lots do not cover what was reserved.
@@ -267,7 +276,9 @@ impl Book {
         }
         let row = closed_row(batch, &hold, closing);
         self.draw_on_lots(&hold, row.amount)?;
+        self.lower_claims(hold.tenant)?;
         self.end_reservation(&hold, row.amount)?;
+        self.serve_claims(&hold, row.amount)?;
         self.post_costs(closing, &row);
         self.write_charge(row);
         Ok(())
@@ -406,7 +417,7 @@ impl Book {
 }
 
 /// What is left after taking a part; a store must never be asked to write less than nothing.
-fn taken(whole: Amount, part: Amount, tenant: TenantId) -> Result<Amount, BrokenBook> {
+pub(crate) fn taken(whole: Amount, part: Amount, tenant: TenantId) -> Result<Amount, BrokenBook> {
     whole
         .checked_sub(part)
         .filter(|left| !left.is_negative())

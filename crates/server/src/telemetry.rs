@@ -170,6 +170,28 @@ fn describe() {
         "truerelay_ledger_costs_lost_total",
         "Costs of requests sent before their refusal that could not be booked: compare with the provider's invoice."
     );
+    describe_counter!(
+        "truerelay_ledger_lots_expired_total",
+        "Lots of credit of which something expired."
+    );
+    describe_gauge!(
+        "truerelay_ledger_audit_clean",
+        "1 if the last audit of the books by this node found nothing wrong, else 0."
+    );
+    describe_gauge!(
+        "truerelay_ledger_audit_offences",
+        "Checks that failed in the last audit by this node: the log names the first row of each."
+    );
+    describe_gauge!(
+        "truerelay_ledger_audit_duration_seconds",
+        Unit::Seconds,
+        "How long the last audit by this node took."
+    );
+    describe_gauge!(
+        "truerelay_ledger_audit_last_run_timestamp_seconds",
+        Unit::Seconds,
+        "When the last audit by this node ended, since the epoch."
+    );
     describe_gauge!("truerelay_ready", "1 while the node wants requests.");
 }
 

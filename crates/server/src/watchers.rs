@@ -1,4 +1,5 @@
-//! What a node does by the clock: follow changes made elsewhere, keep the ledger's time, close abandoned holds.
+//! What a node does by the clock: follow changes made elsewhere, keep the ledger's time, close abandoned holds,
+//! withdraw what has expired, audit the books.
 
 use std::time::Duration;
 
@@ -9,19 +10,32 @@ use store::{
 };
 use tokio::{runtime::Handle, time::MissedTickBehavior};
 
-use crate::wiring::Node;
+use crate::{
+    config::{Config, LedgerSection},
+    wiring::Node,
+};
 
 const POLL_EVERY: Duration = Duration::from_millis(500);
 const LONGEST_POLL: Duration = Duration::from_secs(5);
+const FIRST_AUDIT_AFTER: Duration = Duration::from_secs(60);
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Starts everything that runs by the clock. It ends with the runtime.
-pub fn start(node: &Node, close_abandoned_holds_every_s: u64, metrics: PrometheusHandle, runtime: &Handle) {
+pub fn start(node: &Node, config: &Config, metrics: PrometheusHandle, runtime: &Handle) {
+    let LedgerSection {
+        close_abandoned_holds_every_s,
+        audit_every_s,
+        ..
+    } = config.ledger;
     runtime.spawn(follow_changes(node.clone()));
     runtime.spawn(keep_books(
         node.clone(),
         Duration::from_secs(close_abandoned_holds_every_s),
     ));
+    if audit_every_s > 0 {
+        let longest = config.relay.total_timeout();
+        runtime.spawn(audit_books(node.clone(), Duration::from_secs(audit_every_s), longest));
+    }
     runtime.spawn(async move {
         let mut ticks = every(METRICS_UPKEEP_EVERY);
         loop {
@@ -96,6 +110,23 @@ async fn keep_books(node: Node, period: Duration) {
         }
         if let Err(error) = node.ledger.close_abandoned_holds().await {
             tracing::warn!(%error, "abandoned holds cannot be closed");
+        }
+        if let Err(error) = ledger::movements::expire_lots(&node.database).await {
+            tracing::warn!(%error, "credit that has expired cannot be withdrawn");
+        }
+    }
+}
+
+/// Audits by the clock, and soon after the start, when what a crash has left behind has been closed.
+async fn audit_books(node: Node, period: Duration, max_request_time: Duration) {
+    tokio::time::sleep(period.min(FIRST_AUDIT_AFTER)).await;
+    let mut ticks = every(period);
+    loop {
+        ticks.tick().await;
+        match ledger::audit::run_scheduled(&node.database, max_request_time).await {
+            Ok(true) => {}
+            Ok(false) => tracing::debug!("another node audits the books"),
+            Err(error) => tracing::warn!(%error, "the books cannot be audited"),
         }
     }
 }

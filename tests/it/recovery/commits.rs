@@ -25,8 +25,8 @@ const CUT_SLOW_COMMIT: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_s
      WHERE datname = current_database() AND wait_event = 'PgSleep'";
 
 /// Whether any request has been charged by now, or would be if its node died.
-const COMES_TO_SOMETHING: &str = "SELECT CASE WHEN EXISTS (SELECT 1 FROM hold WHERE progress_amount > 0) \
-     OR EXISTS (SELECT 1 FROM charge WHERE amount > 0) THEN 1 ELSE 0 END";
+const COMES_TO_SOMETHING: &str = "SELECT CAST(CASE WHEN EXISTS (SELECT 1 FROM hold WHERE progress_amount > 0) \
+     OR EXISTS (SELECT 1 FROM charge WHERE amount > 0) THEN 1 ELSE 0 END AS BIGINT)";
 
 async fn slow_down(app: &TestApp, which: &'static str) {
     app.execute(SLEEP).await;

@@ -13,7 +13,8 @@ async fn a_tenant_comes_with_its_account() {
     assert_eq!(
         balance,
         json!({
-            "tenant": id, "available_usd": "0.00", "held_usd": "0.00", "debt_usd": "0.00", "lots": []
+            "tenant": id, "available_usd": "0.00", "held_usd": "0.00", "debt_usd": "0.00",
+            "claimed_usd": "0.00", "lots": []
         })
     );
     let path = format!("/admin/v1/tenants/{id}");

@@ -13,3 +13,4 @@ mod prices;
 mod requests;
 mod secrets;
 mod support;
+mod withdrawals;

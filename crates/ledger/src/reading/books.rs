@@ -1,19 +1,25 @@
 //! Lots and transactions, as an operator sees them.
 
-use domain::{Amount, TenantId, clock::UnixMs};
+use std::collections::BTreeMap;
+
+use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use sea_orm::{DatabaseConnection, QueryResult};
 use serde::Serialize;
 use store::StoreError;
 use uuid::Uuid;
 
 use super::{amount, rows};
-use crate::chart::LotKind;
+use crate::{
+    chart::{Account, LotKind},
+    claims::Claim,
+    sql_store::read_claim,
+};
 
 /// A lot as an operator sees it.
 #[derive(Debug, Clone, Serialize)]
 pub struct LotView {
     /// The lot.
-    pub id: domain::LotId,
+    pub id: LotId,
     /// Paid or promotional.
     pub kind: LotKind,
     /// What was granted.
@@ -24,6 +30,10 @@ pub struct LotView {
     pub expires_at: Option<UnixMs>,
     /// When it was granted.
     pub created_at: UnixMs,
+    /// What is to leave it when holds end, oldest first.
+    pub claims: Vec<Claim>,
+    /// What has left it and must not be used for now.
+    pub suspended: Amount,
 }
 
 /// One entry of a transaction. Debits are positive, credits negative.
@@ -63,20 +73,59 @@ pub struct TransactionView {
 pub async fn operator_lots(connection: &DatabaseConnection, tenant: TenantId) -> Result<Vec<LotView>, StoreError> {
     let sql = "SELECT id, kind, granted, remaining, expires_at_ms, created_at_ms FROM lot WHERE tenant_id = $1 ORDER BY id LIMIT 1000";
     let found = rows(connection, sql, vec![tenant.as_uuid().into()]).await?;
+    let mut lots = found.iter().map(read_lot).collect::<Result<Vec<_>, _>>()?;
+    let sql = "SELECT lot_id, purpose, amount, reference, created_at_ms FROM claim WHERE tenant_id = $1 \
+               ORDER BY created_at_ms, purpose";
+    for row in rows(connection, sql, vec![tenant.as_uuid().into()]).await? {
+        let claim = read_claim(&row)?;
+        if let Some(lot) = lots.iter_mut().find(|lot| lot.id == claim.lot) {
+            lot.claims.push(claim);
+        }
+    }
+    let suspended = suspended(connection, tenant, &lots).await?;
+    for lot in &mut lots {
+        let account = Account::CreditSuspended(tenant, lot.id).to_string();
+        lot.suspended = suspended.get(&account).copied().unwrap_or_default();
+    }
+    Ok(lots)
+}
+
+fn read_lot(row: &QueryResult) -> Result<LotView, StoreError> {
+    let kind: String = row.try_get("", "kind")?;
+    let expires_at: Option<i64> = row.try_get("", "expires_at_ms")?;
+    Ok(LotView {
+        id: LotId::from_uuid(row.try_get("", "id")?),
+        kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
+        granted: amount(row, "granted")?,
+        remaining: amount(row, "remaining")?,
+        expires_at: expires_at.map(UnixMs),
+        created_at: UnixMs(row.try_get("", "created_at_ms")?),
+        claims: Vec::new(),
+        suspended: Amount::ZERO,
+    })
+}
+
+/// What is suspended, by account.
+async fn suspended(
+    connection: &DatabaseConnection,
+    tenant: TenantId,
+    lots: &[LotView],
+) -> Result<BTreeMap<String, Amount>, StoreError> {
+    if lots.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let places: Vec<String> = (1..=lots.len()).map(|place| format!("${place}")).collect();
+    let sql = format!(
+        "SELECT account, CAST(-SUM(amount) AS BIGINT) AS suspended FROM entry WHERE account IN ({}) GROUP BY account",
+        places.join(", ")
+    );
+    let accounts = lots
+        .iter()
+        .map(|lot| Account::CreditSuspended(tenant, lot.id).to_string().into());
+    let found = rows(connection, sql, accounts.collect()).await?;
     found
         .iter()
-        .map(|row| {
-            let kind: String = row.try_get("", "kind")?;
-            let expires_at: Option<i64> = row.try_get("", "expires_at_ms")?;
-            Ok(LotView {
-                id: domain::LotId::from_uuid(row.try_get("", "id")?),
-                kind: LotKind::parse(&kind).ok_or_else(|| StoreError::damaged("lot.kind"))?,
-                granted: amount(row, "granted")?,
-                remaining: amount(row, "remaining")?,
-                expires_at: expires_at.map(UnixMs),
-                created_at: UnixMs(row.try_get("", "created_at_ms")?),
-            })
-        })
+        .map(|row| Ok((row.try_get("", "account")?, amount(row, "suspended")?)))
         .collect()
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn rows(
 /// # Errors
 /// What the database says.
 pub async fn balance(connection: &DatabaseConnection, tenant: TenantId) -> Result<Option<Balance>, StoreError> {
-    let sql = "SELECT available, held, debt FROM acct WHERE tenant_id = $1";
+    let sql = "SELECT available, held, debt, claimed FROM acct WHERE tenant_id = $1";
     let found = rows(connection, sql, vec![tenant.as_uuid().into()]).await?;
     found
         .first()
@@ -44,6 +44,7 @@ pub async fn balance(connection: &DatabaseConnection, tenant: TenantId) -> Resul
                 available: amount(row, "available")?,
                 held: amount(row, "held")?,
                 debt: amount(row, "debt")?,
+                claimed: amount(row, "claimed")?,
             })
         })
         .transpose()

@@ -35,6 +35,12 @@ impl SpoolFolder {
         Ok(Self { path })
     }
 
+    /// The folder of spools in a data folder, if there is one. For looking only: nothing is made, nothing is locked.
+    pub fn existing(data_folder: &Path) -> Option<Self> {
+        let path = data_folder.join("spool");
+        path.is_dir().then_some(Self { path })
+    }
+
     /// Makes the file of a new boot, with zeros in its first `reserved_bytes`: an overwritten byte needs no new room
     /// on file systems that write in place. Fails if the boot has a file already or there is no room.
     pub fn create(&self, boot: Uuid, reserved_bytes: u64) -> io::Result<Box<dyn Disk>> {

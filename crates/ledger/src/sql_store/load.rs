@@ -9,22 +9,25 @@ use store::{
     bulk::{Cells, Rows},
 };
 
-use super::rows::{budget_keys, read_balance_at, read_budget_at, read_charge_at, read_hold_at, read_lot_at};
+use super::rows::{
+    budget_keys, read_balance_at, read_budget_at, read_charge_at, read_claim_at, read_hold_at, read_lot_at,
+};
 use crate::{
     batch::{Batch, Item, Locking},
     items::{BudgetKey, End},
     rules::Book,
 };
 
-// First message. The columns that its queries share: an id, three amounts, a text.
-const BALANCES: &str = "SELECT tenant_id, available, held, debt, CAST(NULL AS TEXT) FROM acct \
+// First message. The columns that its queries share: an id, four amounts, a text.
+const BALANCES: &str = "SELECT tenant_id, available, held, debt, claimed, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update}";
-const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, CAST(NULL AS TEXT) FROM acct \
+const BALANCES_NOT_LOCKED: &str = "SELECT tenant_id, available, held, debt, claimed, CAST(NULL AS TEXT) FROM acct \
      WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY tenant_id {for_update_skip_locked}";
 /// Which budgets a hold named never changes, so this may be read before the hold itself is locked.
 const NAMED_BUDGETS: &str = "SELECT request_id, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
-     budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
-const BALANCE_COLUMNS: [usize; 4] = [0, 1, 2, 3];
+     CAST(NULL AS BIGINT), budgets_json FROM hold WHERE budgets_json <> '[]' AND request_id IN (SELECT r.request_id FROM {rows})";
+const BALANCE_COLUMNS: [usize; 5] = [0, 1, 2, 3, 4];
+const NAMED_BUDGETS_COLUMN: usize = 5;
 
 const KNOWN_TENANTS: &str = "SELECT tenant_id FROM acct WHERE tenant_id IN (SELECT r.tenant_id FROM {rows})";
 
@@ -40,6 +43,11 @@ const LOTS: &str = "SELECT id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uu
      kind, CAST(NULL AS TEXT) FROM lot \
      WHERE remaining > 0 AND tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY id {for_update}";
 const LOT_COLUMNS: [usize; 5] = [0, 1, 4, 5, 10];
+const CLAIMS: &str = "SELECT lot_id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
+     amount, created_at_ms, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
+     purpose, reference FROM claim \
+     WHERE tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY lot_id, purpose {for_update}";
+const CLAIM_COLUMNS: [usize; 5] = [0, 4, 5, 10, 11];
 const HOLDS: &str = "SELECT request_id, tenant_id, key_id, CAST(NULL AS {uuid}), \
      amount, price_version, provider_estimate, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
      budgets_json, provider FROM hold \
@@ -106,7 +114,7 @@ async fn load_balances(
             book.balances.insert(tenant, balance);
         } else {
             let request = RequestId::from_uuid(row.uuid(0)?);
-            named.insert(request, budget_keys(&row, 4)?.into_vec());
+            named.insert(request, budget_keys(&row, NAMED_BUDGETS_COLUMN)?.into_vec());
         }
     }
     Ok(named)
@@ -150,10 +158,14 @@ async fn load_rest(
     let budgets = Rows::new()
         .uuids("scope", budgets.iter().map(|key| key.scope))
         .numbers("period_start_ms", budgets.iter().map(|key| key.period_start.0));
-    let (paying, requests) = (tenant_rows(&paying(items)), request_rows(requests.iter().copied()));
+    let claimants = claimants(items, book);
+    let paying: BTreeSet<TenantId> = paying(items).union(&claimants).copied().collect();
+    let (paying, claimants) = (tenant_rows(&paying), tenant_rows(&claimants));
+    let requests = request_rows(requests.iter().copied());
     let queries = [
         (BUDGETS, &budgets),
         (LOTS, &paying),
+        (CLAIMS, &claimants),
         (HOLDS, &requests),
         (CHARGES, &requests),
     ];
@@ -168,6 +180,11 @@ async fn load_rest(
                 book.lots.entry(tenant).or_default().push(lot);
             }
             2 => {
+                let tenant = TenantId::from_uuid(row.uuid(1)?);
+                let claim = read_claim_at(&row, CLAIM_COLUMNS)?;
+                book.claims.entry(tenant).or_default().push(claim);
+            }
+            3 => {
                 let hold = read_hold_at(&row, HOLD_COLUMNS)?;
                 book.holds.insert(hold.request, hold);
             }
@@ -180,7 +197,14 @@ async fn load_rest(
     Ok(())
 }
 
-/// Lots are drawn on by ends that charge something only.
+/// Ends serve claims, and hardly any tenant has one: its account says so.
+fn claimants(items: &[&Item], book: &Book) -> BTreeSet<TenantId> {
+    let ended = items.iter().filter(|item| matches!(item, Item::Close(_)));
+    let is_claimed = |tenant: &TenantId| book.balances.get(tenant).is_some_and(|found| !found.claimed.is_zero());
+    ended.map(|item| item.tenant()).filter(is_claimed).collect()
+}
+
+/// Lots are drawn on by ends that charge something only, if there is no claim.
 fn paying(items: &[&Item]) -> BTreeSet<TenantId> {
     let charged = items.iter().filter_map(|item| match item {
         Item::Close(closing) => match &closing.end {
@@ -194,12 +218,13 @@ fn paying(items: &[&Item]) -> BTreeSet<TenantId> {
 
 /// The lookups by key, with the column that they are given, for whoever asks how they are carried out.
 #[cfg(test)]
-pub const LOOKUPS: [(&str, &str); 7] = [
+pub const LOOKUPS: [(&str, &str); 8] = [
     ("tenant_id", BALANCES),
     ("tenant_id", BALANCES_NOT_LOCKED),
     ("request_id", NAMED_BUDGETS),
     ("tenant_id", KNOWN_TENANTS),
     ("tenant_id", LOTS),
+    ("tenant_id", CLAIMS),
     ("request_id", HOLDS),
     ("request_id", CHARGES),
 ];

@@ -10,7 +10,7 @@ mod save;
 
 #[cfg(test)]
 pub use load::LOOKUPS;
-pub use rows::read_charge;
+pub use rows::{read_charge, read_claim};
 pub use save::write_transactions;
 
 use std::{

@@ -11,6 +11,7 @@ use store::{
 
 use crate::{
     chart::LotKind,
+    claims::{Claim, Purpose},
     items::{BudgetKey, ChargeRow, ChargeState, OpenHold},
     rules::{Balance, Budget, Lot},
 };
@@ -105,13 +106,32 @@ pub fn read_charge_at<R: Cells>(row: &R, columns: [R::Column; 12]) -> Result<Cha
     })
 }
 
-/// One row of `acct`: the tenant, then `available`, `held` and `debt`.
-pub fn read_balance_at(row: &FoundRow, columns: [usize; 4]) -> Result<(TenantId, Balance), StoreError> {
-    let [tenant, available, held, debt] = columns;
+/// One row of `claim`, by the names of its columns.
+pub fn read_claim(row: &QueryResult) -> Result<Claim, StoreError> {
+    read_claim_at(row, ["lot_id", "amount", "created_at_ms", "purpose", "reference"])
+}
+
+/// One row of `claim`: the lot, the amount, when it was made, the purpose, the reference.
+pub fn read_claim_at<R: Cells>(row: &R, columns: [R::Column; 5]) -> Result<Claim, StoreError> {
+    let [lot, claimed, created_at, purpose, reference] = columns;
+    let purpose = row.text(purpose)?;
+    Ok(Claim {
+        lot: LotId::from_uuid(row.uuid(lot)?),
+        purpose: Purpose::parse(&purpose).ok_or_else(|| StoreError::damaged("claim.purpose"))?,
+        amount: amount(row, claimed)?,
+        reference: row.text(reference)?.into_owned(),
+        created_at: UnixMs(row.number(created_at)?),
+    })
+}
+
+/// One row of `acct`: the tenant, then `available`, `held`, `debt` and `claimed`.
+pub fn read_balance_at(row: &FoundRow, columns: [usize; 5]) -> Result<(TenantId, Balance), StoreError> {
+    let [tenant, available, held, debt, claimed] = columns;
     let balance = Balance {
         available: amount(row, available)?,
         held: amount(row, held)?,
         debt: amount(row, debt)?,
+        claimed: amount(row, claimed)?,
     };
     Ok((TenantId::from_uuid(row.uuid(tenant)?), balance))
 }

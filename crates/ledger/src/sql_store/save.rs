@@ -2,24 +2,28 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use domain::{Amount, TenantId, clock::UnixMs};
+use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
 use uuid::Uuid;
 
 use super::rows::NO_BUDGETS;
 use crate::{
+    claims::Purpose,
     items::{BudgetKey, ChargeRow, OpenHold, Progress},
     posting::{Posting, Transaction},
     rules::{Balance, BatchName, Book, Budget},
 };
 
-const BALANCES: &str = "UPDATE acct SET available = r.available, held = r.held, version = acct.version + 1 \
+const BALANCES: &str = "UPDATE acct SET available = r.available, held = r.held, claimed = r.claimed, version = acct.version + 1 \
      FROM {rows} WHERE acct.tenant_id = r.tenant_id";
 const BUDGETS: &str = "INSERT INTO budget (scope, period_start_ms, limit_amount, used, held) \
      SELECT r.scope, r.period_start_ms, r.limit_amount, r.used, r.held FROM {rows} WHERE TRUE \
      ON CONFLICT (scope, period_start_ms) DO UPDATE SET limit_amount = excluded.limit_amount, \
      used = excluded.used, held = excluded.held";
 const LOTS: &str = "UPDATE lot SET remaining = r.remaining FROM {rows} WHERE lot.id = r.id";
+const CLAIMS: &str = "UPDATE claim SET amount = r.amount FROM {rows} \
+     WHERE claim.lot_id = r.lot_id AND claim.purpose = r.purpose";
+const ENDED_CLAIMS: &str = "DELETE FROM claim WHERE (lot_id, purpose) IN (SELECT r.lot_id, r.purpose FROM {rows})";
 const OPENED: &str = "INSERT INTO hold (request_id, tenant_id, key_id, node_id, boot, amount, budgets_json, \
      price_version, provider, provider_estimate, created_at_ms, progress_json, progress_amount) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.node_id, r.boot, r.amount, r.budgets_json, r.price_version, \
@@ -48,11 +52,15 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
     let reference = format!("batch:{}:{}:{}", name.node, name.boot, name.number);
     let mut transactions = batch_transactions(name, &reference, book);
     transactions.extend(late.into_iter().map(Header::of));
+    transactions.extend(book.changes.served.iter().map(Header::of));
     let [transactions, entries] = transaction_changes(WRITER, &transactions, now)?;
+    let [lowered, ended] = changed_claims(book);
     let changes = [
         changed_balances(book),
         changed_budgets(book),
         changed_lots(book),
+        lowered,
+        ended,
         opened_holds(name, book, now)?,
         progressed_holds(book)?,
         closed_holds(book),
@@ -76,7 +84,8 @@ fn changed_balances(book: &Book) -> Change {
             "available",
             touched.iter().map(|(_, balance)| balance.available.nanos()),
         )
-        .numbers("held", touched.iter().map(|(_, balance)| balance.held.nanos()));
+        .numbers("held", touched.iter().map(|(_, balance)| balance.held.nanos()))
+        .numbers("claimed", touched.iter().map(|(_, balance)| balance.claimed.nanos()));
     (BALANCES, rows)
 }
 
@@ -102,6 +111,22 @@ fn changed_lots(book: &Book) -> Change {
         .uuids("id", lots.keys().map(|lot| lot.as_uuid()))
         .numbers("remaining", lots.values().map(|left| left.nanos()));
     (LOTS, rows)
+}
+
+/// Claims of which less waits now, and those of which nothing does any more.
+fn changed_claims(book: &Book) -> [Change; 2] {
+    let claims = book.changes.claims.iter().map(|(key, amount)| (*key, *amount));
+    let (ended, lowered): (Vec<_>, Vec<_>) = claims.partition(|(_, amount)| amount.is_zero());
+    let keys = |claims: &[((LotId, Purpose), Amount)]| {
+        Rows::new()
+            .uuids("lot_id", claims.iter().map(|((lot, _), _)| lot.as_uuid()))
+            .texts("purpose", claims.iter().map(|((_, purpose), _)| purpose.as_str()))
+    };
+    let left = lowered.iter().map(|(_, amount)| amount.nanos());
+    [
+        (CLAIMS, keys(&lowered).numbers("amount", left)),
+        (ENDED_CLAIMS, keys(&ended)),
+    ]
 }
 
 fn opened_holds(name: &BatchName, book: &Book, now: UnixMs) -> Result<Change, StoreError> {

@@ -175,7 +175,7 @@ async fn history_cannot_be_changed(world: &World) {
     ledger.drain().await;
     let rows = [
         "INSERT INTO audit (at_ms, actor, action, subject) VALUES (1, 'a', 'b', 'c')",
-        "INSERT INTO price_version (version, effective_at_ms, published_at_ms, actor, note) VALUES (1, 1, 1, 'a', '')",
+        "INSERT INTO price_version (version, effective_at_ms, published_at_ms, actor, note) VALUES (2, 1, 1, 'a', '')",
         "INSERT INTO price_item (version, kind, subject, value_json) VALUES (1, 'offer', 'x', '{}')",
     ];
     for sql in rows {

@@ -41,6 +41,8 @@ macro_rules! on_postgres {
 mod audit;
 mod batches;
 mod budgets;
+mod contention;
+mod expiry;
 mod grants;
 mod lifetimes;
 mod memory;
@@ -49,5 +51,7 @@ mod nodes;
 mod outage;
 mod plans;
 mod recovery;
+mod spool_survey;
+mod withdrawals;
 mod world;
 mod writing;

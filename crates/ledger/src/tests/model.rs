@@ -1,15 +1,19 @@
 //! The rules against a small sequential model: random histories of two tenants, and after each step the books must be
 //! what the model says and keep their invariants.
 
+mod purse;
+
 use std::collections::BTreeMap;
 
 use domain::{Amount, KeyId, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
 use proptest::prelude::*;
+use purse::Purse;
 use uuid::Uuid;
 
 use crate::{
     BudgetClaim, BudgetKey, HoldRequest, ProviderCost, Refusal,
     chart::{Account, LotKind},
+    claims::{Claim, Purpose},
     items::{ChargeState, Closing, End, Settled},
     rules::{Balance, BatchName, Book, HoldOutcome, Lot},
 };
@@ -46,6 +50,13 @@ enum Step {
         tenant: u128,
         owed: bool,
     },
+    /// Of one of the tenant's lots.
+    Withdraw {
+        tenant: u128,
+        lot: usize,
+        amount: i64,
+        purpose: Purpose,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -62,7 +73,13 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(tenant, request, charge, unbilled)| Step::Settle { tenant, request, charge, unbilled }),
         2 => (who(), request()).prop_map(|(tenant, request)| Step::Void { tenant, request }),
         1 => (who(), proptest::bool::weighted(0.3)).prop_map(|(tenant, owed)| Step::Debt { tenant, owed }),
+        3 => (who(), 0_usize..8, 1_i64..400, purpose())
+            .prop_map(|(tenant, lot, amount, purpose)| Step::Withdraw { tenant, lot, amount, purpose }),
     ]
+}
+
+fn purpose() -> impl Strategy<Value = Purpose> {
+    prop_oneof![Just(Purpose::Refund), Just(Purpose::Expiry), Just(Purpose::Suspension)]
 }
 
 /// Requests belong to one tenant: the id says to which.
@@ -81,83 +98,11 @@ fn budget_key(tenant: u128, which: usize) -> BudgetKey {
     }
 }
 
-/// One tenant as a child would keep it: a purse, what is promised, and what was spent.
-#[derive(Debug, Default, Clone)]
-struct Purse {
-    /// (is paid, expiry or never, order of arrival) -> what is left.
-    lots: BTreeMap<(bool, i64, u128), i64>,
-    /// request -> (amount, under which budgets).
-    open: BTreeMap<u128, (i64, [bool; 2])>,
-    /// request -> charged.
-    ended: BTreeMap<u128, i64>,
-    debt: i64,
-    /// In each budget.
-    used: [i64; 2],
-}
-
-impl Purse {
-    fn held(&self) -> i64 {
-        self.open.values().map(|(amount, _)| amount).sum()
-    }
-
-    fn held_in_budget(&self, which: usize) -> i64 {
-        self.open
-            .values()
-            .filter(|(_, budgets)| budgets[which])
-            .map(|(amount, _)| amount)
-            .sum()
-    }
-
-    fn available(&self) -> i64 {
-        self.lots.values().sum::<i64>() - self.held()
-    }
-
-    fn is_known(&self, request: u128) -> bool {
-        self.open.contains_key(&request) || self.ended.contains_key(&request)
-    }
-
-    /// `None` for a duplicate, else whether it is held.
-    fn hold(&mut self, request: u128, amount: i64, limits: Limits) -> Option<bool> {
-        if self.is_known(request) {
-            return None;
-        }
-        let room = |which: usize| limits[which].is_none_or(|limit| amount <= self.left(which, limit));
-        let fits = self.debt == 0 && self.available() >= amount && room(0) && room(1);
-        if fits {
-            self.open.insert(request, (amount, limits.map(|limit| limit.is_some())));
-        } else {
-            self.ended.insert(request, 0);
-        }
-        Some(fits)
-    }
-
-    fn left(&self, which: usize, limit: i64) -> i64 {
-        (limit - self.used[which] - self.held_in_budget(which)).max(0)
-    }
-
-    fn end(&mut self, request: u128, wanted: i64) {
-        let Some((amount, budgets)) = self.open.remove(&request) else {
-            self.ended.entry(request).or_insert(0);
-            return;
-        };
-        let charge = wanted.min(amount);
-        let mut left = charge;
-        for lot in self.lots.values_mut() {
-            let part = left.min(*lot);
-            *lot -= part;
-            left -= part;
-        }
-        for (used, _) in self.used.iter_mut().zip(budgets).filter(|(_, named)| *named) {
-            *used += charge;
-        }
-        self.ended.insert(request, charge);
-    }
-}
-
 struct Play {
     book: Book,
     purses: BTreeMap<u128, Purse>,
     granted: u128,
+    withdrawn: i64,
 }
 
 const BATCH: BatchName = BatchName {
@@ -176,6 +121,7 @@ impl Play {
             book,
             purses: BTreeMap::from([(1, Purse::default()), (2, Purse::default())]),
             granted: 0,
+            withdrawn: 0,
         }
     }
 
@@ -216,6 +162,12 @@ impl Play {
                 self.end(tenant, request, End::Void, 0);
                 self.purse(tenant).end(request, 0);
             }
+            Step::Withdraw {
+                tenant,
+                lot,
+                amount,
+                purpose,
+            } => self.withdraw(tenant, lot, amount, purpose),
             Step::Debt { tenant, owed } => {
                 let debt = i64::from(owed);
                 self.purse(tenant).debt = debt;
@@ -238,6 +190,41 @@ impl Play {
             remaining: Amount::from_nanos(amount),
             expires_at: expires.map(UnixMs),
         });
+    }
+
+    /// As a withdrawal does: at once what is available, a claim for the rest.
+    fn withdraw(&mut self, tenant: u128, which: usize, amount: i64, purpose: Purpose) {
+        self.withdrawn += 1;
+        let created_at = UnixMs(self.withdrawn);
+        let purse = self.purses.get_mut(&tenant).unwrap();
+        let Some(name) = purse.lots.keys().nth(which).copied() else {
+            return;
+        };
+        let is_claimed = purse.claims.iter().any(|(lot, of, _)| (*lot, *of) == (name, purpose));
+        let amount = amount.min(purse.lots[&name] - purse.claimed_of(name));
+        let taken = amount.min(purse.available());
+        let rest = amount - taken;
+        if (purpose == Purpose::Refund && !name.0) || (is_claimed && rest > 0) {
+            return;
+        }
+        *purse.lots.get_mut(&name).unwrap() -= taken;
+        let lots = self.book.lots.get_mut(&tenant_id(tenant)).unwrap();
+        let id = LotId::from_uuid(Uuid::from_u128(name.2));
+        let lot = lots.iter_mut().find(|lot| lot.id == id).unwrap();
+        lot.remaining = lot.remaining.less(Amount::from_nanos(taken));
+        let balance = self.book.balances.get_mut(&tenant_id(tenant)).unwrap();
+        balance.available = balance.available.less(Amount::from_nanos(taken));
+        if rest > 0 {
+            purse.claims.push((name, purpose, rest));
+            balance.claimed = balance.claimed.checked_add(Amount::from_nanos(rest)).unwrap();
+            self.book.claims.entry(tenant_id(tenant)).or_default().push(Claim {
+                lot: id,
+                purpose,
+                amount: Amount::from_nanos(rest),
+                reference: "asked".to_owned(),
+                created_at,
+            });
+        }
     }
 
     fn hold(&mut self, tenant: u128, request: u128, amount: i64, limits: Limits) {
@@ -311,6 +298,7 @@ impl Play {
             assert_eq!(balance.held.nanos(), purse.held());
             assert!(balance.available.nanos() >= 0 && balance.held.nanos() >= 0);
             self.check_lots(*tenant, purse);
+            self.check_claims(*tenant, purse);
             for which in 0..2 {
                 let key = budget_key(*tenant, which);
                 let budget = self.book.budgets.get(&key).copied().unwrap_or_default();
@@ -343,10 +331,59 @@ impl Play {
         assert!(left.values().all(|left| *left >= 0));
     }
 
+    fn check_claims(&self, tenant: u128, purse: &Purse) {
+        let claims = self.book.claims.get(&tenant_id(tenant)).cloned().unwrap_or_default();
+        let mut waiting: Vec<_> = claims
+            .iter()
+            .map(|claim| (claim.lot.as_uuid().as_u128(), claim.purpose, claim.amount.nanos()))
+            .collect();
+        let mut expected: Vec<_> = purse
+            .claims
+            .iter()
+            .map(|((.., id), of, left)| (*id, *of, *left))
+            .collect();
+        waiting.sort();
+        expected.sort();
+        assert_eq!(waiting, expected);
+        let claimed = waiting.iter().map(|(.., amount)| amount).sum::<i64>();
+        assert_eq!(self.book.balances[&tenant_id(tenant)].claimed.nanos(), claimed);
+        for (lot, left) in &purse.lots {
+            assert!(purse.claimed_of(*lot) <= *left);
+        }
+        for claim in &claims {
+            let written = self.book.changes.claims.get(&(claim.lot, claim.purpose));
+            assert!(written.is_none_or(|written| *written == claim.amount));
+        }
+        let mut served: BTreeMap<(String, String), i64> = BTreeMap::new();
+        for ((lot, purpose), amount) in &purse.served {
+            let id = LotId::from_uuid(Uuid::from_u128(*lot));
+            let kind = purse.lots.keys().find(|name| name.2 == *lot).unwrap();
+            let kind = if kind.0 { LotKind::Paid } else { LotKind::Promo };
+            let debit = Account::Credit(kind, tenant_id(tenant), id).to_string();
+            let credit = purpose.credited(kind, tenant_id(tenant), id).to_string();
+            *served.entry((debit, credit)).or_default() += amount;
+        }
+        let mut posted: BTreeMap<(String, String), i64> = BTreeMap::new();
+        let transactions = self.book.changes.served.iter();
+        for transaction in transactions.filter(|found| found.tenant == Some(tenant_id(tenant))) {
+            let entries = transaction.posting.entries().unwrap();
+            let (credits, debits): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(_, amount)| amount.is_negative());
+            assert_eq!((credits.len(), debits.len()), (1, 1));
+            *posted.entry((debits[0].0.clone(), credits[0].0.clone())).or_default() += debits[0].1.nanos();
+        }
+        assert_eq!(posted, served);
+        let ids: std::collections::BTreeSet<_> = self.book.changes.served.iter().map(|found| found.id).collect();
+        assert_eq!(ids.len(), self.book.changes.served.len());
+    }
+
     /// Every posting balances; what was posted on credit and revenue is what the charges say.
     fn check_postings(&self) {
         let changes = &self.book.changes;
-        let late = changes.late.iter().map(|transaction| &transaction.posting);
+        let late = changes
+            .late
+            .iter()
+            .chain(&changes.served)
+            .map(|transaction| &transaction.posting);
         for posting in changes.usage.values().chain(late).chain([&changes.operator]) {
             let entries = posting.entries().unwrap();
             assert_eq!(

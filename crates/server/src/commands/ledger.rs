@@ -1,12 +1,23 @@
 //! `truerelay ledger`.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
+use anyhow::Context;
 use clap::Subcommand;
-use ledger::verify::{Check, verify};
+use ledger::{
+    SpoolSurvey,
+    audit::{AuditSettings, Check, Pace, WAITING_FOR_PAYMENTS, verify},
+    survey_spools,
+};
 
 use super::{ConfigFile, block_on};
-use crate::{opening::open_for_reading, output::say};
+use crate::{
+    opening::open_for_reading,
+    output::{complain, say},
+};
+
+/// A multiple of the auditor's pages.
+const ROWS_BETWEEN_TIDINGS: u64 = 100_000;
 
 /// What to do with the books.
 #[derive(Debug, Subcommand)]
@@ -19,19 +30,31 @@ pub enum Action {
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     let Action::Verify(config) = action;
     let config = config.load()?;
+    let settings = AuditSettings {
+        max_request_time: config.relay.total_timeout(),
+        pace: Pace::Full,
+    };
     let report = block_on(async {
         let database = open_for_reading(&config).await?;
-        let report = verify(&database, config.relay.total_timeout()).await?;
+        let report = verify(&database, settings, &tell_progress).await?;
         database.close().await;
         Ok(report)
     })?;
     report.checks.iter().for_each(|check| say(line(check)));
-    if report.is_clean() {
-        say("the books are consistent");
-        return Ok(ExitCode::SUCCESS);
+    for (invariant, statement) in WAITING_FOR_PAYMENTS {
+        say(format!("-       {invariant}  {statement}: waits for payments"));
     }
-    say("the books are NOT consistent: stop serving, keep a copy of the database, and ask for help");
-    Ok(ExitCode::FAILURE)
+    let spools_are_whole = tell_spools(&config.data.folder)?;
+    if !report.is_clean() {
+        say("the books are NOT consistent: stop serving, keep a copy of the database, and ask for help");
+        return Ok(ExitCode::FAILURE);
+    }
+    say("the books are consistent");
+    if !spools_are_whole {
+        say("a spool of this node is damaged: keep a copy of the data folder's `spool` before the next start");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn line(check: &Check) -> String {
@@ -45,4 +68,36 @@ fn line(check: &Check) -> String {
         None => format!("ok      {invariant}  {statement} ({rows} rows)"),
         Some(offender) => format!("FAILED  {invariant}  {statement} ({rows} rows): {offender}"),
     }
+}
+
+/// On standard error, now and then, for tables that take a while.
+fn tell_progress(table: &'static str, rows: u64) {
+    if rows > 0 && rows.is_multiple_of(ROWS_BETWEEN_TIDINGS) {
+        complain(format!("{table}: {rows} rows read"));
+    }
+}
+
+/// What waits on this node's disk for the database. Answers whether all of it can be read.
+fn tell_spools(data_folder: &Path) -> anyhow::Result<bool> {
+    let surveys = survey_spools(data_folder).context("cannot read this node's spools")?;
+    for survey in &surveys {
+        let SpoolSurvey {
+            boot,
+            ends,
+            progress,
+            unknown,
+            damaged,
+        } = survey;
+        let word = if survey.is_whole() { "ok    " } else { "FAILED" };
+        say(format!(
+            "{word}  spool of boot {boot}: {ends} ends and {progress} notes of progress wait for the database"
+        ));
+        if *unknown > 0 {
+            say(format!("        {unknown} records are of no known kind"));
+        }
+        for damage in damaged {
+            say(format!("        {damage}"));
+        }
+    }
+    Ok(surveys.iter().all(SpoolSurvey::is_whole))
 }

@@ -9,7 +9,7 @@ mod validate;
 
 pub use load::{DEFAULTS, load, process_environment};
 pub use secret_setting::SecretSetting;
-pub use sections::{Config, LogFormat, LogLevel, LogSection, ServerSection};
+pub use sections::{Config, LedgerSection, LogFormat, LogLevel, LogSection, ServerSection};
 
 impl Config {
     /// The configuration in force as TOML, with secrets hidden.

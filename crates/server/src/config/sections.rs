@@ -119,6 +119,8 @@ pub struct LedgerSection {
     pub close_abandoned_holds_every_s: u64,
     /// Room on the node's disk for ends of requests while the database is away, in MiB. It is taken at the start.
     pub spool_reserved_mib: u32,
+    /// How often the books are audited, in seconds; 0 for never.
+    pub audit_every_s: u64,
 }
 
 impl LedgerSection {

@@ -1,16 +1,14 @@
-//! Movements outside the writer: they run in their caller's transaction, take locks in the same order (account
-//! before lot), and are conditional.
+//! Grants: credit that is given or was paid for, each a lot of its own, and accounts for it.
 
 use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use serde::{Deserialize, Serialize};
-use store::{Backend, StoreError, Tx, audit::Actor};
+use store::{StoreError, Tx, audit::Actor};
 
+use super::{lock_account, post};
 use crate::{
     LedgerError,
     chart::{Account, LotKind},
     posting::{Posting, Transaction, transaction_id},
-    rules::Balance,
-    sql_store::write_transactions,
 };
 
 /// Why credit is given.
@@ -90,7 +88,7 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     if grant.amount <= Amount::ZERO {
         return Err(LedgerError::InvalidAmount("the amount of a grant must be more than 0"));
     }
-    let balance = lock_balance(tx, grant.tenant).await?;
+    let (balance, _) = lock_account(tx, grant.tenant).await?;
     let now = tx.now().await?;
     if grant.expires_at.is_some_and(|expiry| expiry <= now) {
         return Err(LedgerError::ExpiryPassed);
@@ -128,20 +126,6 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
     })
 }
 
-async fn lock_balance(tx: &Tx, tenant: TenantId) -> Result<Balance, StoreError> {
-    let sql = match tx.backend() {
-        Backend::Postgres => "SELECT available, held, debt FROM acct WHERE tenant_id = $1 FOR UPDATE",
-        Backend::Sqlite => "SELECT available, held, debt FROM acct WHERE tenant_id = $1",
-    };
-    let rows = tx.query(sql, vec![tenant.as_uuid().into()]).await?;
-    let row = rows.first().ok_or(StoreError::MissingReference)?;
-    Ok(Balance {
-        available: Amount::from_nanos(row.try_get("", "available")?),
-        held: Amount::from_nanos(row.try_get("", "held")?),
-        debt: Amount::from_nanos(row.try_get("", "debt")?),
-    })
-}
-
 async fn write_posting(
     tx: &Tx,
     actor: &Actor,
@@ -163,10 +147,7 @@ async fn write_posting(
         reference: grant.source.clone(),
         posting,
     };
-    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
-        Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
-        other => Ok(other?),
-    }
+    post(tx, actor, transaction, now).await
 }
 
 async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> Result<(), StoreError> {

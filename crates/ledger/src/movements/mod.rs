@@ -1,0 +1,54 @@
+//! Movements outside the writer: they run in their caller's transaction, take locks in the same order (account, lot,
+//! claim), and are conditional.
+
+mod expiry;
+mod grants;
+mod lots;
+mod release;
+mod withdrawal;
+
+pub use expiry::{Expired, expire_lots};
+pub use grants::{Grant, GrantKind, Granted, grant, open_account};
+pub use release::{Release, Released, release};
+pub use withdrawal::{Withdrawal, Withdrawn, withdraw};
+
+use domain::{Amount, TenantId, clock::UnixMs};
+use store::{Backend, StoreError, Tx, audit::Actor};
+use uuid::Uuid;
+
+use crate::{LedgerError, posting::Transaction, rules::Balance, sql_store::write_transactions};
+
+/// Locks a tenant's account. Answers its balance, and its version, which every movement counts up.
+async fn lock_account(tx: &Tx, tenant: TenantId) -> Result<(Balance, i64), StoreError> {
+    let sql = match tx.backend() {
+        Backend::Postgres => "SELECT available, held, debt, claimed, version FROM acct WHERE tenant_id = $1 FOR UPDATE",
+        Backend::Sqlite => "SELECT available, held, debt, claimed, version FROM acct WHERE tenant_id = $1",
+    };
+    let rows = tx.query(sql, vec![tenant.as_uuid().into()]).await?;
+    let row = rows.first().ok_or(StoreError::MissingReference)?;
+    let balance = Balance {
+        available: Amount::from_nanos(row.try_get("", "available")?),
+        held: Amount::from_nanos(row.try_get("", "held")?),
+        debt: Amount::from_nanos(row.try_get("", "debt")?),
+        claimed: Amount::from_nanos(row.try_get("", "claimed")?),
+    };
+    Ok((balance, row.try_get("", "version")?))
+}
+
+/// Refuses what was posted before. The account is locked, so nobody posts it meanwhile.
+async fn refuse_repetition(tx: &Tx, transaction: Uuid) -> Result<(), LedgerError> {
+    let sql = "SELECT id FROM tx WHERE id = $1";
+    if tx.query(sql, vec![transaction.into()]).await?.is_empty() {
+        return Ok(());
+    }
+    Err(LedgerError::Duplicate)
+}
+
+/// Writes a movement's transaction. One that moves nothing yet has no entries; it is written all the same, because its
+/// id is what keeps the movement from being made twice.
+async fn post(tx: &Tx, actor: &Actor, transaction: Transaction, now: UnixMs) -> Result<(), LedgerError> {
+    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
+        Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
+        other => Ok(other?),
+    }
+}
