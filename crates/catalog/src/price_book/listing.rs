@@ -327,7 +327,6 @@ pub(super) fn instant<S: Serializer>(instant: &UnixMs, serializer: S) -> Result<
     serializer.serialize_str(&instant.to_rfc3339())
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 pub(super) fn optional_instant<S: Serializer>(instant: &Option<UnixMs>, serializer: S) -> Result<S::Ok, S::Error> {
     match instant {
         Some(instant) => serializer.serialize_str(&instant.to_rfc3339()),

@@ -158,7 +158,7 @@ proptest! {
         // a change may contradict other parts of the entry; then it is no entry
         let Ok(read) = serde_json::from_value(changed) else { return Ok(()) };
         let new = FrozenPrice { entry: Arc::new(read), multipliers: new_factors, ..old.clone() };
-        let (Ok(before), Ok(after)) = (charge(&[old.clone()], &usage, &met), charge(&[new.clone()], &usage, &met)) else {
+        let (Ok(before), Ok(after)) = (charge(std::slice::from_ref(&old), &usage, &met), charge(std::slice::from_ref(&new), &usage, &met)) else {
             return Ok(());
         };
         let found = rises(&old, &new);
