@@ -12,12 +12,11 @@ use crate::{
     error::{AdminError, Answer},
     input::Params,
     page::{Page, page_bounds},
-    wire::wire_enum,
+    wire::{Usd, wire_enum},
 };
 
 /// A sum in nano-USD, which may be larger than any single amount. JSON form: USD as a decimal string.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, ToSchema)]
-#[schema(value_type = String, example = "5.00", pattern = r"^-?[0-9]+\.[0-9]{2,9}$")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct SumUsd(pub i128);
 
 impl Serialize for SumUsd {
@@ -55,10 +54,13 @@ struct MarginRow {
     /// Requests that have ended, those without a charge included.
     requests: i64,
     /// What customers paid.
+    #[schema(value_type = Usd)]
     revenue_usd: SumUsd,
     /// What providers bill: list price times the pool's cost multiplier, and what the operator bears beside it.
+    #[schema(value_type = Usd)]
     cost_usd: SumUsd,
     /// Revenue less cost.
+    #[schema(value_type = Usd)]
     margin_usd: SumUsd,
 }
 
@@ -86,7 +88,7 @@ struct MarginParams {
     #[param(format = DateTime)]
     to: String,
     /// What the sums are of.
-    #[param(value_type = MarginGroup)]
+    #[param(value_type = MarginGroup, inline)]
     group_by: String,
     /// `next_cursor` of the page before; absent for the first page.
     cursor: Option<String>,

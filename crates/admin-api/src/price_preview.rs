@@ -15,12 +15,12 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
-    access::ReadOperator,
+    access::FullOperator,
     error::{AdminError, Answer},
     input::Body,
     margins::SumUsd,
     prices::PriceChangeInput,
-    wire::Instant,
+    wire::{Instant, Usd},
 };
 
 /// The longest window, in milliseconds: 31 days.
@@ -48,10 +48,13 @@ struct PricePreviewInput {
 #[derive(Default, Clone, Copy, Serialize, ToSchema)]
 struct PreviewSums {
     /// What customers would have paid.
+    #[schema(value_type = Usd)]
     revenue_usd: SumUsd,
     /// What providers would have billed for it.
+    #[schema(value_type = Usd)]
     cost_usd: SumUsd,
     /// Revenue less cost.
+    #[schema(value_type = Usd)]
     margin_usd: SumUsd,
 }
 
@@ -65,6 +68,7 @@ struct PreviewMover {
     before: PreviewSums,
     after: PreviewSums,
     /// Revenue after less revenue before.
+    #[schema(value_type = Usd)]
     revenue_change_usd: SumUsd,
 }
 
@@ -128,7 +132,7 @@ struct Sums {
 /// Nothing is published. Holds are not applied: they would have been others.
 #[utoipa::path(tag = "prices", request_body = PricePreviewInput, responses((status = 200, body = PricePreviewAnswer)))]
 #[post("/prices/preview")]
-async fn preview_prices(operator: ReadOperator, body: Body<PricePreviewInput>) -> Answer<Json<PricePreviewAnswer>> {
+async fn preview_prices(operator: FullOperator, body: Body<PricePreviewInput>) -> Answer<Json<PricePreviewAnswer>> {
     let PricePreviewInput { from, to, changes } = body.0;
     let length_ms = to.0.0.saturating_sub(from.0.0);
     if !(0..=LONGEST_WINDOW_MS).contains(&length_ms) {
