@@ -52,15 +52,28 @@ async fn under_load_no_request_is_charged_by_another_version_than_its_own() {
         seen[expected] += 1;
         let instants = versions.iter().map(|(_, at)| (at.0 - admitted_at.0).abs());
         near += usize::from(instants.min().unwrap() <= PRICE_CHANGE_TOLERANCE_MS);
-        assert_eq!(request["multiplier"], MULTIPLIERS[expected], "admitted at {admitted_at:?}: {request}");
+        assert_eq!(
+            request["multiplier"], MULTIPLIERS[expected],
+            "admitted at {admitted_at:?}: {request}"
+        );
         if expected > 0 {
-            assert_eq!(request["price_version"].as_i64(), Some(versions[expected].0), "{request}");
+            assert_eq!(
+                request["price_version"].as_i64(),
+                Some(versions[expected].0),
+                "{request}"
+            );
         }
         assert_eq!(cost_of(request), recomputed(request), "{request}");
     }
-    assert!(seen.iter().all(|count| *count > 0), "every version was charged: {seen:?}");
+    assert!(
+        seen.iter().all(|count| *count > 0),
+        "every version was charged: {seen:?}"
+    );
     assert!(near > 0, "some were admitted around an instant");
-    eprintln!("{} requests, by version {seen:?}, {near} of them within a second of a change", closed.len());
+    eprintln!(
+        "{} requests, by version {seen:?}, {near} of them within a second of a change",
+        closed.len()
+    );
     app.finish_second_node(second).await;
     app.finish_second_node(third).await;
     app.finish().await;
@@ -85,8 +98,16 @@ fn cost_of(request: &Value) -> i64 {
 /// The charge by the lines and the multiplier on the record: the exact product, rounded up once.
 fn recomputed(request: &Value) -> i64 {
     let lines = request["lines"].as_array().unwrap();
-    let list: i64 = lines.iter().map(|line| line["nano_usd_exact"].as_str().unwrap().parse::<i64>().unwrap()).sum();
-    let tenths: i64 = request["multiplier"].as_str().unwrap().replace('.', "").parse().unwrap();
+    let list: i64 = lines
+        .iter()
+        .map(|line| line["nano_usd_exact"].as_str().unwrap().parse::<i64>().unwrap())
+        .sum();
+    let tenths: i64 = request["multiplier"]
+        .as_str()
+        .unwrap()
+        .replace('.', "")
+        .parse()
+        .unwrap();
     (list * tenths + 9) / 10
 }
 

@@ -211,11 +211,9 @@ impl RelayError {
             Self::UpstreamRejected(rejection) => rejection.status,
             Self::Internal => 500,
             Self::UpstreamFailed { .. } | Self::BadAnswer(_) => 502,
-            Self::Draining
-            | Self::Overloaded
-            | Self::Unavailable
-            | Self::PricesUnconfirmed
-            | Self::NoCapacity(_) => 503,
+            Self::Draining | Self::Overloaded | Self::Unavailable | Self::PricesUnconfirmed | Self::NoCapacity(_) => {
+                503
+            }
             Self::UpstreamTimeout => 504,
         }
     }
@@ -274,11 +272,9 @@ impl RelayError {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after_ms } => Some(retry_after_ms.div_ceil(1_000).max(1)),
-            Self::Draining
-            | Self::Overloaded
-            | Self::Unavailable
-            | Self::PricesUnconfirmed
-            | Self::NoCapacity(_) => Some(1),
+            Self::Draining | Self::Overloaded | Self::Unavailable | Self::PricesUnconfirmed | Self::NoCapacity(_) => {
+                Some(1)
+            }
             _ => None,
         }
     }

@@ -10,7 +10,8 @@ use rate_limiter::RateLimiter;
 use store::{Database, keyring::ServerKey};
 
 use crate::{
-    background::Background, budgets::BudgetView, gate::Gate, price_list::PriceList, retry_budget::RetryBudget, settings::RelaySettings,
+    background::Background, budgets::BudgetView, gate::Gate, price_list::PriceList, retry_budget::RetryBudget,
+    settings::RelaySettings,
 };
 
 /// The parts that all workers of a node share.

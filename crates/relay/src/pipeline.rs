@@ -61,7 +61,10 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
     let admitted_at = parts.ledger.clock().now();
     let caller = &incoming.caller;
     // the catalog of the moment of admission, not of the moment before a wait for the limiter
-    let snapshot = parts.catalog.confirmed_snapshot(admitted_at).ok_or(RelayError::PricesUnconfirmed)?;
+    let snapshot = parts
+        .catalog
+        .confirmed_snapshot(admitted_at)
+        .ok_or(RelayError::PricesUnconfirmed)?;
     let model = permitted_model(&snapshot, caller, request.model())?;
     let candidates = admission::candidates(&snapshot, model, incoming.dialect, &caller.tier, admitted_at)?;
     let plan = admission::plan(parts, caller, model, &request, candidates, admitted_at).await?;

@@ -39,7 +39,8 @@ pub async fn operator_scan(
     limit: u32,
 ) -> Result<Vec<RequestRecord>, StoreError> {
     let (first, end) = window.ids();
-    let sql = format!("SELECT record_json FROM request WHERE id >= $1 AND id < $2 AND id > $3 ORDER BY id LIMIT {limit}");
+    let sql =
+        format!("SELECT record_json FROM request WHERE id >= $1 AND id < $2 AND id > $3 ORDER BY id LIMIT {limit}");
     let after = after.unwrap_or_else(|| first_id(UnixMs(0)));
     let values = [first, end, after].map(|id| id.as_uuid().into());
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
@@ -56,7 +57,11 @@ mod tests {
         let (seconds, nanos) = id.as_uuid().get_timestamp().expect("a time").to_unix();
         let at = UnixMs(i64::try_from(seconds).unwrap() * 1_000 + i64::from(nanos / 1_000_000));
         let inside = |from: i64, to: i64| {
-            let (first, end) = Window { from: at.plus_ms(from), to: at.plus_ms(to) }.ids();
+            let (first, end) = Window {
+                from: at.plus_ms(from),
+                to: at.plus_ms(to),
+            }
+            .ids();
             first <= id && id < end
         };
         assert!(inside(0, 1));

@@ -92,7 +92,12 @@ async fn find(
     }
     if let Some(at) = at {
         let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
-        let read = listing_at(parts.database.readers(), at, wanted.model.as_deref(), wanted.tier.as_deref());
+        let read = listing_at(
+            parts.database.readers(),
+            at,
+            wanted.model.as_deref(),
+            wanted.tier.as_deref(),
+        );
         let list = read.await.map_err(refused)?;
         let body = write(format, notice_days, list)?;
         let max_age_s = if at < now { PAST_MAX_AGE_S } else { MAX_AGE_S };
@@ -102,7 +107,9 @@ async fn find(
     let render = |list| write(format, notice_days, list).map_err(Refused);
     let rendered = parts.price_list.current(&snapshot, wanted, now, render);
     let rendered = rendered.map_err(|Refused(error)| error)?;
-    let until_change_s = rendered.next_change_at.map_or(i64::MAX, |next| (next.0 - now.0).div_euclid(1_000));
+    let until_change_s = rendered
+        .next_change_at
+        .map_or(i64::MAX, |next| (next.0 - now.0).div_euclid(1_000));
     Ok((rendered, format, until_change_s.clamp(0, MAX_AGE_S)))
 }
 
@@ -126,11 +133,7 @@ fn refused(error: CatalogError) -> RelayError {
     }
 }
 
-fn write<T: Serialize + ToCsv>(
-    format: Format,
-    notice_days: u32,
-    list: T,
-) -> Result<Vec<u8>, RelayError> {
+fn write<T: Serialize + ToCsv>(format: Format, notice_days: u32, list: T) -> Result<Vec<u8>, RelayError> {
     match format {
         Format::Csv => Ok(list.to_csv().into_bytes()),
         Format::Json => serde_json::to_vec(&Shown { notice_days, list }).map_err(|error| {
@@ -141,10 +144,18 @@ fn write<T: Serialize + ToCsv>(
 }
 
 fn respond(rendered: &Rendered, format: Format, max_age_s: i64, headers: &HeaderMap) -> HttpResponse {
-    let known = headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
-    let mut tags = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .filter_map(|value| value.to_str().ok());
+    let mut tags = known
+        .flat_map(|value| value.split(','))
+        .map(|tag| tag.trim().trim_start_matches("W/"));
     let is_known = tags.any(|tag| tag == "*" || tag == rendered.etag);
-    let mut response = if is_known { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+    let mut response = if is_known {
+        HttpResponse::NotModified()
+    } else {
+        HttpResponse::Ok()
+    };
     response
         .insert_header((header::ETAG, rendered.etag.as_str()))
         .insert_header((header::CACHE_CONTROL, format!("public, max-age={max_age_s}")))

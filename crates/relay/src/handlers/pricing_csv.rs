@@ -56,7 +56,13 @@ impl ToCsv for ModelPriceHistory {
                 dialect: offer.dialect,
             };
             for price in &offer.prices {
-                add(&mut text, &seller, price.state, &price.price, [price.until, price.cancelled_at]);
+                add(
+                    &mut text,
+                    &seller,
+                    price.state,
+                    &price.price,
+                    [price.until, price.cancelled_at],
+                );
             }
         }
         text
