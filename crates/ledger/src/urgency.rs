@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::{sync::Notify, time::timeout};
 
 /// How long items gather when nobody waits for them: well below the time in which any provider begins to answer.
@@ -38,10 +39,45 @@ impl Urgency {
     /// Returns when somebody waits, or when items have gathered for long enough. What is queued from now on may need to
     /// be asked for again.
     pub(crate) async fn gather(&self) {
-        if !self.0.is_urgent.load(Ordering::Acquire) {
+        let said = self.0.said.notified();
+        if self.0.is_urgent.load(Ordering::Acquire) {
+            // what was said is heard now, and not by the next batch
+            drop(said.now_or_never());
+        } else {
             // either way it is time
-            drop(timeout(GATHERING, self.0.said.notified()).await);
+            drop(timeout(GATHERING, said).await);
         }
         self.0.is_urgent.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    async fn gathered(urgency: &Urgency) -> Duration {
+        let since = Instant::now();
+        urgency.gather().await;
+        since.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_gather_until_somebody_waits_and_then_again() {
+        let urgency = Urgency::default();
+        assert_eq!(gathered(&urgency).await, GATHERING);
+        urgency.hurry();
+        urgency.hurry();
+        assert_eq!(gathered(&urgency).await, Duration::ZERO);
+        assert_eq!(gathered(&urgency).await, GATHERING);
+        let waiting = urgency.clone();
+        let said = tokio::spawn(async move {
+            tokio::time::sleep(GATHERING / 2).await;
+            waiting.hurry();
+        });
+        assert_eq!(gathered(&urgency).await, GATHERING / 2);
+        said.await.unwrap();
+        assert_eq!(gathered(&urgency).await, GATHERING);
     }
 }
