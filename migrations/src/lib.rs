@@ -7,6 +7,7 @@ mod m20261121_000004_ledger;
 mod m20261121_000005_request_log;
 mod m20261121_000006_recovery;
 mod m20261121_000007_restore;
+mod m20261121_000010_price_book;
 mod schema;
 
 use sea_orm_migration::prelude::*;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000005_request_log::Migration),
             Box::new(m20261121_000006_recovery::Migration),
             Box::new(m20261121_000007_restore::Migration),
+            Box::new(m20261121_000010_price_book::Migration),
         ]
     }
 }

@@ -27,6 +27,8 @@ mod operations;
 mod overlap;
 mod passthrough;
 mod prices;
+mod pricing;
+mod pricing_nodes;
 mod privacy;
 mod recordings;
 mod recovery;

@@ -78,7 +78,11 @@ async fn a_new_multiplier_counts_from_its_instant_and_is_on_the_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_override_and_a_tier_are_multiplied_in() {
-    let mut app = TestApp::start().await;
+    let mut app = TestApp::start_with(support::TestAppOptions {
+        config: "[pricing]\nnotice_days = 0\n".to_owned(),
+        ..support::TestAppOptions::default()
+    })
+    .await;
     let (tenant, key) = app.tenant_with("5", support::KeyOptions::default()).await;
     app.admin
         .change(&format!("/tenants/{tenant}"), json!({ "tier": "gold" }))

@@ -205,7 +205,7 @@ impl From<CatalogError> for AdminError {
             CatalogError::NotFound { .. } => Self::new(ErrorCode::NotFound, format!("{message}: check the id")),
             CatalogError::Invalid { field, problem } => Self::invalid(field, problem),
             CatalogError::Taken(_) | CatalogError::Refused(_) => Self::new(ErrorCode::Conflict, message),
-            CatalogError::TooEarly { .. } => Self {
+            CatalogError::TooEarly { .. } | CatalogError::NoticeNeeded { .. } => Self {
                 code: ErrorCode::RuleBroken,
                 message,
                 field: Some("effective_at".to_owned()),

@@ -15,12 +15,14 @@ mod grants;
 mod input;
 mod keys;
 mod ledger_view;
+mod margins;
 mod models;
 mod nodes;
 mod offers;
 mod operator_tokens;
 mod page;
 mod pools;
+mod price_preview;
 mod prices;
 mod providers;
 mod requests;
@@ -36,7 +38,7 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use catalog::CatalogCache;
+use catalog::{CatalogCache, NoticePeriod};
 pub use document::openapi;
 use ledger::archive::Archive;
 use store::{Database, keyring::Keyring};
@@ -57,6 +59,8 @@ pub struct AdminParts {
     pub operators: Arc<OperatorCache>,
     /// This node's catalog and its credentials' health; refreshed at once after a write on the catalog.
     pub catalog: Arc<CatalogCache>,
+    /// How long before its instant a rise must be published.
+    pub notice: NoticePeriod,
     /// Who the callers of the relay are; emptied at once after a write on tenants or keys.
     pub callers: Arc<CallerCache>,
     /// Takes what movements of credit changed, after their commit.
@@ -83,6 +87,8 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(models::routes)
         .configure(offers::routes)
         .configure(prices::routes)
+        .configure(price_preview::routes)
+        .configure(margins::routes)
         .configure(tenants::routes)
         .configure(keys::routes)
         .configure(grants::routes)

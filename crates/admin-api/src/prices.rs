@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::{get, post, web::Json};
-use catalog::{PriceChange, PriceItemView, PriceVersionView};
+use catalog::{CancellationView, PriceChange, PriceItemView, PriceVersionView};
 use domain::{
     OfferId, PoolId,
     clock::UnixMs,
@@ -35,6 +35,8 @@ wire_enum! {
         TierMultiplier,
         /// A promotion's multiplier on a pool; the subject is the pool's id.
         PromotionMultiplier,
+        /// What the operator pays in a pool relative to list price; the subject is the pool's id. Never public.
+        CostMultiplier,
     }
 }
 
@@ -50,8 +52,31 @@ struct PriceVersion {
     actor: String,
     /// Why, for people.
     note: String,
+    /// That it was cancelled before its instant, and so never holds; `null` otherwise.
+    #[schema(required)]
+    cancelled: Option<PriceCancellation>,
     /// What it changed.
     items: Vec<PriceItem>,
+}
+
+/// The cancellation of a version.
+#[derive(Serialize, ToSchema)]
+struct PriceCancellation {
+    cancelled_at: Instant,
+    /// Who cancelled it.
+    actor: String,
+    /// Why, for people.
+    reason: String,
+}
+
+impl From<CancellationView> for PriceCancellation {
+    fn from(view: CancellationView) -> Self {
+        Self {
+            cancelled_at: Instant(view.cancelled_at),
+            actor: view.actor,
+            reason: view.reason,
+        }
+    }
 }
 
 /// One line of a version.
@@ -73,6 +98,7 @@ impl From<PriceVersionView> for PriceVersion {
             published_at: Instant(view.published_at),
             actor: view.actor,
             note: view.note,
+            cancelled: view.cancelled.map(PriceCancellation::from),
             items: view.items.into_iter().map(PriceItem::from).collect(),
         }
     }
@@ -92,7 +118,7 @@ impl From<PriceItemView> for PriceItem {
 #[derive(Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = PriceChange)]
-enum PriceChangeInput {
+pub(crate) enum PriceChangeInput {
     /// The list price of an offer.
     OfferPrice {
         #[schema(value_type = String)]
@@ -132,6 +158,13 @@ enum PriceChangeInput {
         #[serde(deserialize_with = "Option::deserialize")]
         multiplier: Option<Multiplier>,
     },
+    /// What the operator pays in a pool relative to list price; 1 where it was never set. No customer sees it.
+    CostMultiplier {
+        #[schema(value_type = String)]
+        pool: PoolId,
+        #[schema(value_type = String, example = "0.85")]
+        multiplier: Multiplier,
+    },
 }
 
 impl From<PriceChangeInput> for PriceChange {
@@ -152,6 +185,7 @@ impl From<PriceChangeInput> for PriceChange {
             PriceChangeInput::PromotionMultiplier { pool, multiplier } => {
                 Self::PromotionMultiplier { pool, multiplier }
             }
+            PriceChangeInput::CostMultiplier { pool, multiplier } => Self::CostMultiplier { pool, multiplier },
         }
     }
 }
@@ -164,8 +198,8 @@ struct NewPriceVersionInput {
     /// Why, for people; shown in the history.
     #[serde(default)]
     note: String,
-    /// From when it holds: at least five seconds ahead and not before any published version. As soon as possible when
-    /// left out.
+    /// From when it holds: at least five seconds ahead, and after the notice period if any price rises. As soon as
+    /// possible when left out.
     effective_at: Option<Instant>,
     /// What changes; each subject once.
     changes: Vec<PriceChangeInput>,
@@ -206,11 +240,20 @@ struct PriceBook {
     /// Since when; `null` before the first version.
     #[schema(required)]
     effective_at: Option<Instant>,
-    /// Every line in effect: list prices, multipliers of pools, of models in pools, of tiers, and promotions.
+    /// Every line in effect: list prices, multipliers of pools, of models in pools, of tiers, promotions, and costs.
     items: Vec<PriceItem>,
 }
 
-/// Publishes a version: list prices and multipliers that take effect together.
+/// Why a version is cancelled.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CancelPriceVersion {
+    /// For people; kept in the audit log.
+    reason: String,
+}
+
+/// Publishes a version: list prices and multipliers that take effect together. A version by which any price rises within
+/// the notice period is refused; the message names every such price and the first instant that is allowed.
 #[utoipa::path(tag = "prices", request_body = NewPriceVersionInput, responses((status = 201, body = PriceVersion)))]
 #[post("/price-versions")]
 async fn publish_prices(operator: FullOperator, body: Body<NewPriceVersionInput>) -> Answer<Created<PriceVersion>> {
@@ -221,9 +264,33 @@ async fn publish_prices(operator: FullOperator, body: Body<NewPriceVersionInput>
     } = body.0;
     let changes = changes.into_iter().map(PriceChange::from).collect();
     let tx = operator.begin().await?;
-    let view = catalog::publish(&tx, operator.actor(), &note, effective_at.map(|at| at.0), changes).await?;
+    let view = catalog::publish(
+        &tx,
+        operator.actor(),
+        &note,
+        effective_at.map(|at| at.0),
+        changes,
+        operator.parts().notice,
+    )
+    .await?;
     operator.commit_catalog(tx).await?;
     Ok(Created(view.into()))
+}
+
+/// Cancels a version that has not taken effect, until 15 seconds before it would. It stays in the history as cancelled.
+#[utoipa::path(tag = "prices", params(("version" = i64, Path)), request_body = CancelPriceVersion,
+    responses((status = 200, body = PriceVersion)))]
+#[post("/price-versions/{version}/cancel")]
+async fn cancel_price_version(
+    operator: FullOperator,
+    version: PathId<i64>,
+    body: Body<CancelPriceVersion>,
+) -> Answer<Json<PriceVersion>> {
+    let tx = operator.begin().await?;
+    let notice = operator.parts().notice;
+    let view = catalog::cancel_version(&tx, operator.actor(), version.0, &body.0.reason, notice).await?;
+    operator.commit_catalog(tx).await?;
+    Ok(Json(view.into()))
 }
 
 /// Versions, newest first.
@@ -260,7 +327,8 @@ async fn list_price_history(operator: ReadOperator, params: Params<HistoryParams
     let kind = PriceKind::deserialize(serde_json::Value::from(params.kind)).map_err(|_| {
         AdminError::invalid(
             "kind",
-            "expected `offer_price`, `pool_multiplier`, `model_multiplier`, `tier_multiplier` or `promotion_multiplier`",
+            "expected `offer_price`, `pool_multiplier`, `model_multiplier`, `tier_multiplier`, `promotion_multiplier` or \
+             `cost_multiplier`",
         )
     })?;
     let readers = operator.parts().database.readers();
@@ -321,6 +389,13 @@ async fn get_price_book(operator: ReadOperator, params: Params<PriceBookParams>)
             serde_json::to_value(line.multiplier),
         ));
     }
+    for line in view.costs {
+        items.push(item(
+            PriceKind::CostMultiplier,
+            line.pool.to_string(),
+            serde_json::to_value(line.multiplier),
+        ));
+    }
     let items = items
         .into_iter()
         .collect::<Result<Vec<_>, _>>()
@@ -347,6 +422,7 @@ fn item(
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
     config
         .service(publish_prices)
+        .service(cancel_price_version)
         .service(list_price_versions)
         .service(get_price_version)
         .service(list_price_history)

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use actix_web::{get, web::Json};
 use domain::{
     CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,
+    pricing::Multipliers,
     request::{AttemptRecord, Reason, RequestRecord},
     usage::{Usage, UsageSource},
 };
@@ -102,7 +103,7 @@ struct RequestCharge {
     amount_usd: Usd,
     /// What the request cost beyond its hold; the operator's.
     overrun_usd: Usd,
-    /// What the provider bills for the winning attempt, at list price.
+    /// What the provider bills for the winning attempt: list price times the pool's cost multiplier.
     provider_cost_usd: Usd,
     /// What the operator bears beside it.
     unbilled_usd: Usd,
@@ -154,6 +155,12 @@ struct RequestLogEntry {
     price_version: i64,
     /// The multiplier product that was applied, as a decimal string.
     multiplier: String,
+    /// The factors one by one: `pool`, `tier`, `promotion`; `null` without a charge and in old records.
+    #[schema(value_type = Option<Object>, required)]
+    multipliers: Option<Multipliers>,
+    /// The customer's tier when the request was admitted; `null` without one.
+    #[schema(required)]
+    tier: Option<String>,
     /// Whether the client asked for a stream.
     stream: bool,
     /// The HTTP status that the client got.
@@ -242,6 +249,8 @@ impl From<RequestRecord> for RequestLogEntry {
             offer: record.offer,
             price_version: record.price_version,
             multiplier: record.multiplier,
+            multipliers: record.priced_by.as_ref().map(|by| by.multipliers),
+            tier: record.priced_by.map(|by| by.tier).filter(|tier| !tier.is_empty()),
             stream: record.stream,
             status: record.status,
             usage: record.usage,

@@ -1,8 +1,12 @@
 //! The snapshot that this node works with, and what it has learnt about credentials.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
 use arc_swap::{ArcSwap, Guard};
+use domain::clock::UnixMs;
 use store::{Database, keyring::ServerKey};
 
 use crate::{CatalogError, health::CredentialHealth, snapshot, snapshot::Snapshot};
@@ -14,6 +18,8 @@ pub struct CatalogCache {
     key: ServerKey,
     current: ArcSwap<Snapshot>,
     health: CredentialHealth,
+    /// The instant up to which the current snapshot is known to hold every change.
+    confirmed_at: AtomicI64,
     /// One refresh at a time, or a slow old one could replace a new one.
     refreshing: tokio::sync::Mutex<()>,
 }
@@ -28,6 +34,7 @@ impl CatalogCache {
         Ok(Self {
             database: database.clone(),
             key: key.clone(),
+            confirmed_at: AtomicI64::new(first.read_at().0),
             current: ArcSwap::from_pointee(first),
             health: CredentialHealth::default(),
             refreshing: tokio::sync::Mutex::new(()),
@@ -44,6 +51,22 @@ impl CatalogCache {
         self.current.load_full()
     }
 
+    /// Notes that there was no change at an instant (by the database's clock) that the current snapshot does not hold:
+    /// whoever polls change notices reads the clock first, then the notices.
+    pub fn confirm(&self, instant: UnixMs) {
+        self.confirmed_at.fetch_max(instant.0, Ordering::AcqRel);
+    }
+
+    /// The current snapshot, for a request that is admitted now; `None` if a version that would count could have been
+    /// cancelled since this node has last heard of changes.
+    pub fn confirmed_snapshot(&self, admitted_at: UnixMs) -> Option<Arc<Snapshot>> {
+        // in this order: a snapshot is swapped in before it is confirmed, so this one is not older than that
+        let confirmed_at = UnixMs(self.confirmed_at.load(Ordering::Acquire));
+        let snapshot = self.snapshot();
+        let needed = snapshot.must_be_confirmed_since(admitted_at);
+        needed.is_none_or(|needed| confirmed_at >= needed).then_some(snapshot)
+    }
+
     /// What this node knows about the credentials' health.
     pub const fn health(&self) -> &CredentialHealth {
         &self.health
@@ -58,6 +81,7 @@ impl CatalogCache {
         let next = Arc::new(snapshot::load(&self.database, &self.key).await?);
         let previous = self.current.swap(Arc::clone(&next));
         self.health.follow(&previous, &next);
+        self.confirm(next.read_at());
         Ok(())
     }
 }

@@ -190,3 +190,24 @@ pub mod price_item {
 
     impl ActiveModelBehavior for ActiveModel {}
 }
+
+pub mod price_cancellation {
+    //! Versions that were cancelled before their instant; insert-only.
+
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "price_cancellation")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub version: i64,
+        pub cancelled_at_ms: i64,
+        pub actor: String,
+        pub reason: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}

@@ -35,6 +35,18 @@ pub enum CatalogError {
         /// The earliest instant that would be accepted now.
         earliest: UnixMs,
     },
+    /// Prices rise before the notice period is over: give a later instant, or publish what falls by itself.
+    #[error("{} rise and need {days} days of notice, so they may take effect from {} on: {}. Give that instant or a later one; \
+        what does not rise may be published at once, in a version of its own", count_prices(rises.len()), earliest.to_rfc3339(),
+        list_rises(rises))]
+    NoticeNeeded {
+        /// The first instant that is allowed.
+        earliest: UnixMs,
+        /// The notice period.
+        days: u32,
+        /// What rises, in words.
+        rises: Vec<String>,
+    },
     /// The price itself does not work.
     #[error(transparent)]
     Pricing(#[from] PricingError),
@@ -61,6 +73,24 @@ impl CatalogError {
     pub(crate) fn damaged(what: impl Into<String>) -> Self {
         Self::Store(StoreError::damaged(what))
     }
+}
+
+fn count_prices(count: usize) -> String {
+    if count == 1 {
+        "1 price would".to_owned()
+    } else {
+        format!("{count} prices would")
+    }
+}
+
+/// The first of them; a message that names thousands helps nobody.
+fn list_rises(rises: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let mut text = rises.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    if let Some(more) = rises.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
 }
 
 impl From<DbErr> for CatalogError {

@@ -41,12 +41,15 @@ pub use offer::{
 pub use page::MAX_PAGE;
 pub use pool::{NewPool, PoolView, UpdatePool, create_pool, get_pool, list_pools, update_pool};
 pub use price_book::{
-    MIN_LEAD_MS, ModelOverride, OfferPrice, PoolMultiplier, PriceBookView, PriceChange, PriceItemView, PriceKind,
-    PriceVersionView, TierMultiplier, get_price_version, list_price_versions, price_at, price_history, publish,
+    CancellationView, HistoryOffer, HistoryPrice, ListedModel, ListedOffer, ListedPrice, ListedTier,
+    MIN_CANCEL_LEAD_MS, MIN_LEAD_MS, ModelOverride, ModelPriceHistory, NoticePeriod, OfferPrice, PoolMultiplier,
+    PriceBookView, PriceChange, PriceItemView, PriceKind, PriceListing, PricePreview, PriceVersionView, TierMultiplier,
+    cancel_version, get_price_version, list_price_versions, listing_at, model_price_history, preview_prices, price_at,
+    price_history, publish,
 };
 pub use provider::{
     NewProvider, ProviderView, UpdateProvider, create_provider, get_provider, get_provider_by_slug, list_providers,
     update_provider,
 };
 pub use seed::{OfferTemplate, Seeded, seed_models, seed_offers};
-pub use snapshot::{CredentialEntry, ModelEntry, OfferEntry, PoolEntry, ProviderEntry, Snapshot};
+pub use snapshot::{CONFIRM_MS, CredentialEntry, ModelEntry, OfferEntry, PoolEntry, ProviderEntry, Snapshot};

@@ -16,7 +16,7 @@ use crate::{
     offer_defaults,
     page::page_length,
     pool::get_pool,
-    price_book::{self, PriceChange, PriceKind},
+    price_book::{self, NoticePeriod, PriceChange, PriceKind},
     provider::get_provider,
     seed::seed_offers,
     wording,
@@ -203,7 +203,7 @@ pub async fn create_offers(tx: &Tx, actor: &Actor, new: Vec<NewOffer>) -> Result
     if views.is_empty() {
         return Ok(views);
     }
-    let published = price_book::publish(tx, actor, "new offer", None, prices).await?;
+    let published = price_book::publish(tx, actor, "new offer", None, prices, NoticePeriod::NONE).await?;
     for view in &mut views {
         view.price_version = Some(published.version);
         change::record(tx, actor, "offer.create", &view.id.to_string(), None, Some(&*view)).await?;

@@ -11,7 +11,7 @@ use crate::{
     CatalogError, change,
     entities::pool,
     page::page_length,
-    price_book::{self, PriceChange, PriceKind},
+    price_book::{self, NoticePeriod, PriceChange, PriceKind},
     provider::get_provider,
     wording,
 };
@@ -103,7 +103,7 @@ pub async fn create_pool(tx: &Tx, actor: &Actor, new: NewPool) -> Result<PoolVie
         pool: view.id,
         multiplier: new.multiplier,
     };
-    price_book::publish(tx, actor, "new pool", None, vec![first]).await?;
+    price_book::publish(tx, actor, "new pool", None, vec![first], NoticePeriod::NONE).await?;
     change::record(tx, actor, "pool.create", &view.id.to_string(), None, Some(&view)).await?;
     Ok(view)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Amount, CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,
     clock::UnixMs,
+    pricing::{Circumstances, Multipliers, PinnedRegion, SearchContext, ServiceTier},
     usage::{Usage, UsageSource},
 };
 
@@ -246,4 +247,41 @@ pub struct RequestRecord {
     pub duration_ms: u32,
     /// Every attempt, in order.
     pub attempts: Vec<AttemptRecord>,
+    /// What decided the price beside the usage; `None` in records of earlier releases, and without a charge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priced_by: Option<PricedBy>,
+}
+
+/// What decides what a request costs, beside usage and price version: with these three the charge can be computed again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PricedBy {
+    /// The customer's tier; empty without one.
+    pub tier: String,
+    /// The factors that were applied.
+    pub multipliers: Multipliers,
+    /// The tier of service that the provider says it applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<ServiceTier>,
+    /// The region that the request was pinned to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<PinnedRegion>,
+    /// Whether the thinking mode was on.
+    pub thinking: bool,
+    /// How much of the web it searched.
+    pub search_context: SearchContext,
+    /// The instant that chose the time window.
+    pub completed_at: UnixMs,
+}
+
+impl PricedBy {
+    /// As the pricing rules take it.
+    pub fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            service_tier: self.service_tier,
+            region: self.region,
+            thinking: self.thinking,
+            search_context: self.search_context,
+            ..Circumstances::at(self.completed_at)
+        }
+    }
 }

@@ -252,6 +252,7 @@ fn charge_of_one_request() -> Result<Charge, Failure> {
         version: 1,
         entry: Arc::new(serde_json::from_str(r#"{"price":{"input":"0.001","output":"0.001"}}"#)?),
         multipliers: Multipliers::ONE,
+        cost: domain::pricing::Multiplier::ONE,
         admitted_at: UnixMs(0),
     };
     let usage = Usage::default().with_tokens(TokenClass::Input, CHARGED);

@@ -23,9 +23,14 @@ pub fn open_hold(request: &HoldRequest) -> OpenHold {
 
 /// The terminal row of a hold: the customer pays what was wanted, as far as the hold goes.
 pub fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> ChargeRow {
-    let (state, wanted, provider_cost) = match &closing.end {
-        End::Settle(settled) => (ChargeState::Settled, settled.amount(), settled.provider_cost().amount),
-        End::Void => (ChargeState::Voided, Amount::ZERO, Amount::ZERO),
+    let (state, wanted, provider_cost, price_version) = match &closing.end {
+        End::Settle(settled) => (
+            ChargeState::Settled,
+            settled.amount(),
+            settled.provider_cost().amount,
+            settled.price_version().unwrap_or(hold.price_version),
+        ),
+        End::Void => (ChargeState::Voided, Amount::ZERO, Amount::ZERO, hold.price_version),
     };
     let amount = wanted.min(hold.amount);
     let overrun = wanted.less(amount);
@@ -40,7 +45,7 @@ pub fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> Char
         overrun,
         provider_cost,
         unbilled: sum_of(&closing.unbilled),
-        price_version: hold.price_version,
+        price_version,
         transaction: (!wanted.is_zero()).then(|| batch.usage_id(hold.tenant)),
     }
 }

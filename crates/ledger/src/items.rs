@@ -134,6 +134,9 @@ pub enum End {
 pub struct Settled {
     amount: Amount,
     provider_cost: ProviderCost,
+    /// `None` in what earlier releases have stored: then it is the hold's.
+    #[serde(default)]
+    price_version: Option<i64>,
 }
 
 impl Settled {
@@ -143,9 +146,15 @@ impl Settled {
             amount: charge.amount(),
             provider_cost: ProviderCost {
                 provider,
-                amount: charge.list_cost(),
+                amount: charge.provider_cost(),
             },
+            price_version: Some(charge.version()),
         }
+    }
+
+    /// The version of the price book that was applied: around a price change not always the one that was in force.
+    pub const fn price_version(&self) -> Option<i64> {
+        self.price_version
     }
 
     /// What the customer is to pay, before it is cut to the hold.

@@ -166,7 +166,7 @@ pub async fn plan(
         amount = quoted(&candidates, &bound, tiers, model)?;
     }
     Ok(Plan {
-        price_version: newest_version(&candidates),
+        price_version: version_in_force(&candidates),
         candidates,
         bound,
         limit_is_ours: request.output_limit().is_none(),
@@ -219,9 +219,10 @@ fn unavailable(error: &store::StoreError) -> RelayError {
     RelayError::Unavailable
 }
 
-fn newest_version(candidates: &[Candidate]) -> i64 {
-    let versions = candidates.iter().flat_map(|candidate| candidate.prices.iter());
-    versions.map(|price| price.version).max().unwrap_or(0)
+/// The version in force at admission: every offer's first price is of it.
+fn version_in_force(candidates: &[Candidate]) -> i64 {
+    let first = candidates.first().and_then(|candidate| candidate.prices.first());
+    first.map_or(0, |price| price.version)
 }
 
 /// What is affordable, not above what was wanted, and not below the smallest useful answer: the ledger refuses that.
@@ -339,7 +340,7 @@ impl Plan {
                 .first()
                 .map(|candidate| candidate.offer.provider.slug.to_string())
                 .unwrap_or_default(),
-            provider_estimate: self.quote.list_cost(),
+            provider_estimate: self.quote.provider_cost(),
         }
     }
 

@@ -130,7 +130,7 @@ const fn reason_of(error: &LedgerError) -> Reason {
 fn book_cost(ledger: &Ledger, payer: Payer, reason: Reason, outcome: Outcome, ending: Ending) {
     let mut costs = ending.unbilled;
     if let Outcome::Settle { charge, provider } = outcome {
-        let amount = charge.list_cost();
+        let amount = charge.provider_cost();
         costs.push(ProviderCost { provider, amount });
     }
     if !costs.is_empty() {

@@ -79,6 +79,9 @@ pub enum RelayError {
     /// The database does not answer.
     #[error("the relay cannot reserve credit now: try again in a moment")]
     Unavailable,
+    /// The node has not heard of price changes for too long.
+    #[error("the prices that hold now are not confirmed on this node: try again in a moment")]
+    PricesUnconfirmed,
     /// No upstream could be asked.
     #[error("no upstream for the model `{0}` is available now: try again in a moment")]
     NoCapacity(String),
@@ -97,6 +100,17 @@ pub enum RelayError {
     /// The answer cannot be relayed.
     #[error("the upstream's answer could not be relayed: {0}")]
     BadAnswer(&'static str),
+    /// A parameter in the address is not acceptable.
+    #[error("the parameter `{name}` is not acceptable: {expected}")]
+    BadParameter {
+        /// Which.
+        name: &'static str,
+        /// What to write.
+        expected: &'static str,
+    },
+    /// No such tier was ever in the price book.
+    #[error("there is no customer tier `{0}`: ask the operator for its name, or leave the parameter out")]
+    UnknownTier(String),
     /// Nothing is there.
     #[error("there is nothing at this address: see the documentation for the routes")]
     NoSuchRoute,
@@ -181,11 +195,15 @@ impl RelayError {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
-            Self::Request(_) | Self::TwoCredentials | Self::BodyBroken => 400,
+            Self::Request(_) | Self::TwoCredentials | Self::BodyBroken | Self::BadParameter { .. } => 400,
             Self::MissingKey | Self::InvalidKey => 401,
             Self::InsufficientCredit(_) | Self::BudgetExceeded { .. } | Self::Debt(_) => 402,
             Self::KeyNotUsable(_) | Self::ModelNotAllowed(_) => 403,
-            Self::UnknownModel(_) | Self::NotForSale { .. } | Self::NoSuchRoute | Self::UnknownRequest => 404,
+            Self::UnknownModel(_)
+            | Self::UnknownTier(_)
+            | Self::NotForSale { .. }
+            | Self::NoSuchRoute
+            | Self::UnknownRequest => 404,
             Self::WrongMethod { .. } => 405,
             Self::BodyTimeout => 408,
             Self::BodyTooLarge { .. } => 413,
@@ -193,7 +211,9 @@ impl RelayError {
             Self::UpstreamRejected(rejection) => rejection.status,
             Self::Internal => 500,
             Self::UpstreamFailed { .. } | Self::BadAnswer(_) => 502,
-            Self::Draining | Self::Overloaded | Self::Unavailable | Self::NoCapacity(_) => 503,
+            Self::Draining | Self::Overloaded | Self::Unavailable | Self::PricesUnconfirmed | Self::NoCapacity(_) => {
+                503
+            }
             Self::UpstreamTimeout => 504,
         }
     }
@@ -221,11 +241,14 @@ impl RelayError {
             Self::Draining => "node_stopping",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "ledger_unavailable",
+            Self::PricesUnconfirmed => "prices_unconfirmed",
             Self::NoCapacity(_) => "no_capacity",
             Self::UpstreamRejected(rejection) => rejection.code.as_deref().unwrap_or("upstream_rejected"),
             Self::UpstreamFailed { .. } => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::BadAnswer(_) => "bad_upstream_answer",
+            Self::BadParameter { .. } => "bad_parameter",
+            Self::UnknownTier(_) => "tier_not_found",
             Self::NoSuchRoute => "no_such_route",
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::UnknownRequest => "request_not_found",
@@ -238,6 +261,8 @@ impl RelayError {
         match self {
             Self::Request(error) => error.field(),
             Self::UnknownModel(_) | Self::ModelNotAllowed(_) | Self::NotForSale { .. } => Some("model"),
+            Self::BadParameter { name, .. } => Some(name),
+            Self::UnknownTier(_) => Some("tier"),
             Self::UpstreamRejected(rejection) => rejection.param.as_deref(),
             _ => None,
         }
@@ -247,7 +272,9 @@ impl RelayError {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after_ms } => Some(retry_after_ms.div_ceil(1_000).max(1)),
-            Self::Draining | Self::Overloaded | Self::Unavailable | Self::NoCapacity(_) => Some(1),
+            Self::Draining | Self::Overloaded | Self::Unavailable | Self::PricesUnconfirmed | Self::NoCapacity(_) => {
+                Some(1)
+            }
             _ => None,
         }
     }

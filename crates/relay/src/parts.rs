@@ -10,7 +10,8 @@ use rate_limiter::RateLimiter;
 use store::{Database, keyring::ServerKey};
 
 use crate::{
-    background::Background, budgets::BudgetView, gate::Gate, retry_budget::RetryBudget, settings::RelaySettings,
+    background::Background, budgets::BudgetView, gate::Gate, price_list::PriceList, retry_budget::RetryBudget,
+    settings::RelaySettings,
 };
 
 /// The parts that all workers of a node share.
@@ -35,6 +36,8 @@ pub struct RelayParts {
     pub background: Background,
     /// How many requests may be tried again at once.
     pub retries: RetryBudget,
+    /// The price list as it was rendered last.
+    pub price_list: PriceList,
     /// Limits.
     pub settings: RelaySettings,
 }

@@ -55,12 +55,17 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
     let parts = &relay.parts;
     let deadline = started + parts.settings.total_timeout();
     let request = Arc::new(ChatRequest::parse(incoming.dialect, incoming.body)?);
-    let snapshot = parts.catalog.snapshot();
-    let model = permitted_model(&snapshot, &incoming.caller, request.model())?;
+    permitted_model(&parts.catalog.snapshot(), &incoming.caller, request.model())?;
     check_rate(relay, &incoming.caller).await?;
 
     let admitted_at = parts.ledger.clock().now();
     let caller = &incoming.caller;
+    // the catalog of the moment of admission, not of the moment before a wait for the limiter
+    let snapshot = parts
+        .catalog
+        .confirmed_snapshot(admitted_at)
+        .ok_or(RelayError::PricesUnconfirmed)?;
+    let model = permitted_model(&snapshot, caller, request.model())?;
     let candidates = admission::candidates(&snapshot, model, incoming.dialect, &caller.tier, admitted_at)?;
     let plan = admission::plan(parts, caller, model, &request, candidates, admitted_at).await?;
 
@@ -74,6 +79,7 @@ pub async fn relay(relay: &Relay, incoming: Incoming<'_>) -> Result<HttpResponse
         pass: incoming.pass,
         record: new_record(incoming.id, caller, &request, &model.id, &plan, admitted_at),
         limits: plan.usage_limits(),
+        tier: caller.tier.clone(),
         request: Arc::clone(&request),
         started,
     });

@@ -11,7 +11,7 @@ use outbound::UpstreamClient;
 
 use crate::{
     error::RelayError,
-    handlers::{chat, key, models, requests},
+    handlers::{chat, key, models, pricing, requests},
     parts::{Relay, RelayParts},
     reply::error_response,
 };
@@ -33,6 +33,7 @@ pub fn configure(parts: &Arc<RelayParts>, client: UpstreamClient, config: &mut S
         .service(only("GET", "/v1/models", web::get().to(models::list_models)))
         // a model's id has a slash in it
         .service(only("GET", "/v1/models/{id:.+}", web::get().to(models::show_model)))
+        .service(only("GET", "/v1/pricing", web::get().to(pricing::show_prices)))
         .service(only("GET", "/v1/key", web::get().to(key::show_key)))
         .service(only("GET", "/v1/requests/{id}", web::get().to(requests::show_request)));
 }

@@ -11,7 +11,7 @@ use domain::{
     Amount,
     clock::UnixMs,
     pricing::{Charge, Circumstances, PinnedRegion, PricingError, SearchContext, ServiceTier, ServiceTiers, charge},
-    request::{AttemptRecord, Reason, RequestRecord},
+    request::{AttemptRecord, PricedBy, Reason, RequestRecord},
     usage::{TokenClass, Usage, UsageSource},
 };
 use ledger::{Ending, ProviderCost, Reservation};
@@ -45,6 +45,8 @@ pub struct Story {
     request: Arc<ChatRequest>,
     record: RequestRecord,
     limits: UsageLimits,
+    /// The customer's tier; empty without one.
+    tier: String,
     winner: Option<Candidate>,
     unbilled: Vec<ProviderCost>,
     started: Instant,
@@ -76,6 +78,8 @@ pub struct Opening {
     pub record: RequestRecord,
     /// The most that the answer can use.
     pub limits: UsageLimits,
+    /// The customer's tier; empty without one.
+    pub tier: String,
     /// When the request was admitted.
     pub started: Instant,
 }
@@ -92,6 +96,7 @@ impl Settlement {
                     request: opening.request,
                     record: opening.record,
                     limits: opening.limits,
+                    tier: opening.tier,
                     winner: None,
                     unbilled: Vec::new(),
                     started: opening.started,
@@ -201,15 +206,15 @@ impl Open {
         if verdict.basis == Basis::Nothing {
             story.unbilled.push(ProviderCost {
                 provider,
-                amount: charged.list_cost(),
+                amount: charged.charge.provider_cost(),
             });
             let status = story.record.status;
             self.void(verdict.reason, status);
             return Some(KnownCost { amount: Amount::ZERO });
         }
-        note_charge(&mut story.record, &charged);
-        let amount = charged.amount().min(story.record.held);
-        let charge = Box::new(charged);
+        charged.note(&mut story.record, &story.tier);
+        let amount = charged.charge.amount().min(story.record.held);
+        let charge = Box::new(charged.charge);
         self.end(verdict.reason, Outcome::Settle { charge, provider });
         Some(KnownCost { amount })
     }
@@ -270,18 +275,21 @@ impl Story {
     }
 
     /// The charge; nothing, with an alarm, when the prices do not cover what was used: the quote was to see to that.
-    fn price_or_nothing(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Charge {
+    fn price_or_nothing(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Priced {
         self.price(winner, accounted, observed).unwrap_or_else(|error| {
             metrics::counter!("truerelay_relay_unpriced_total").increment(1);
             tracing::error!(%error, request_id = %self.record.id, "an answer could not be priced");
             self.record.flags.push("unpriced".to_owned());
-            Charge::nothing(self.record.price_version)
+            Priced {
+                charge: Charge::nothing(self.record.price_version),
+                met: Circumstances::at(self.parts.ledger.clock().now()),
+            }
         })
     }
 
     /// The charge by the winner's frozen prices.
-    fn price(&self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Result<Charge, PricingError> {
-        let circumstances = Circumstances {
+    fn price(&self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Result<Priced, PricingError> {
+        let met = Circumstances {
             service_tier: self.served_tier(observed),
             region: self.request.region().and_then(pinned_region),
             thinking: self.request.thinking().unwrap_or(false),
@@ -291,7 +299,8 @@ impl Story {
                 .map_or(SearchContext::Low, search_context),
             ..Circumstances::at(self.parts.ledger.clock().now())
         };
-        charge(&winner.prices, &accounted.usage, &circumstances)
+        let charge = charge(&winner.prices, &accounted.usage, &met)?;
+        Ok(Priced { charge, met })
     }
 
     /// The tier that the provider says it applied; the ordinary one for a request that asked for no other, whatever the
@@ -307,7 +316,7 @@ impl Story {
     fn prompt_cost(&self, candidate: &Candidate) -> ProviderCost {
         let usage = Usage::default().with_tokens(TokenClass::Input, self.limits.input_tokens);
         let circumstances = Circumstances::at(self.parts.ledger.clock().now());
-        let amount = charge(&candidate.prices, &usage, &circumstances).map_or(Amount::ZERO, |c| c.list_cost());
+        let amount = charge(&candidate.prices, &usage, &circumstances).map_or(Amount::ZERO, |c| c.provider_cost());
         ProviderCost {
             provider: candidate.offer.provider.slug.to_string(),
             amount,
@@ -315,15 +324,33 @@ impl Story {
     }
 }
 
-fn note_charge(record: &mut RequestRecord, charged: &Charge) {
-    record.lines = charged.lines();
-    record.multiplier = charged.multiplier();
-    record.price_version = charged.version();
-    record
-        .flags
-        .extend(charged.flags().iter().map(|flag| flag.as_str().to_owned()));
-    if charged.amount() > record.held {
-        record.flags.push("overrun".to_owned());
+/// A charge and what decided it beside the usage.
+struct Priced {
+    charge: Charge,
+    met: Circumstances,
+}
+
+impl Priced {
+    /// Writes it into the record of the request.
+    fn note(&self, record: &mut RequestRecord, tier: &str) {
+        let charged = &self.charge;
+        record.lines = charged.lines();
+        record.multiplier = charged.multiplier();
+        record.price_version = charged.version();
+        record.priced_by = Some(PricedBy {
+            tier: tier.to_owned(),
+            multipliers: charged.multipliers(),
+            service_tier: self.met.service_tier,
+            region: self.met.region,
+            thinking: self.met.thinking,
+            search_context: self.met.search_context,
+            completed_at: self.met.completed_at,
+        });
+        let flags = charged.flags().iter().map(|flag| flag.as_str().to_owned());
+        record.flags.extend(flags);
+        if charged.amount() > record.held {
+            record.flags.push("overrun".to_owned());
+        }
     }
 }
 
@@ -387,6 +414,7 @@ pub fn new_record(
         first_byte_ms: None,
         duration_ms: 0,
         attempts: Vec::new(),
+        priced_by: None,
     }
 }
 

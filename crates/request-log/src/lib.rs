@@ -3,8 +3,12 @@
 //! Rows are written in the transaction that closes the request, so the log and the ledger never disagree. It keeps
 //! no prompt, no completion and no secret.
 
+mod margins;
 mod reading;
+mod window;
 mod writing;
 
+pub use margins::{GroupBy, Margin, MarginFilter, operator_margins};
 pub use reading::{Filter, RequestPage, find, operator_find, operator_list};
+pub use window::{Window, operator_scan};
 pub use writing::write_records;

@@ -94,7 +94,7 @@ async fn rows(connection: &DatabaseConnection, sql: &str, values: Vec<Value>) ->
     Ok(connection.query_all_raw(statement).await?)
 }
 
-fn read(row: &QueryResult) -> Result<RequestRecord, StoreError> {
+pub(crate) fn read(row: &QueryResult) -> Result<RequestRecord, StoreError> {
     let text: String = row.try_get("", "record_json")?;
     serde_json::from_str(&text).map_err(|_| StoreError::damaged("request record"))
 }

@@ -99,6 +99,7 @@ fn served(tenant: TenantId, key: KeyId, model: &str) -> RequestRecord {
             outcome: "won".to_owned(),
             elapsed_ms: 5,
         }],
+        priced_by: None,
     }
 }
 

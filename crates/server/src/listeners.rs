@@ -102,7 +102,7 @@ pub fn start_relay(config: &Config, node: &Node) -> anyhow::Result<Listener> {
 /// # Errors
 /// When the address cannot be had.
 pub fn start_admin(config: &Config, node: &Node, metrics: &PrometheusHandle) -> anyhow::Result<Listener> {
-    let parts = Arc::new(node.admin_parts());
+    let parts = Arc::new(node.admin_parts(config));
     let (node, metrics, log) = (node.clone(), metrics.clone(), access_log(config, "admin"));
     let server = HttpServer::new(move || {
         App::new()

@@ -76,6 +76,8 @@ async fn follow_changes(node: Node) {
 }
 
 async fn poll(node: &Node, followed: &mut Versions) -> Result<(), StoreError> {
+    // before the notices: whatever was committed until then is in them
+    let asked_at = node.ledger.clock().now();
     let read = read_versions(node.database.readers(), node.database.backend());
     let current = tokio::time::timeout(LONGEST_POLL, read)
         .await
@@ -95,6 +97,7 @@ async fn poll(node: &Node, followed: &mut Versions) -> Result<(), StoreError> {
         return Ok(());
     }
     *followed = current;
+    node.catalog.confirm(asked_at);
     Ok(())
 }
 

@@ -105,12 +105,13 @@ impl Node {
             gate: self.gate.clone(),
             background: self.background.clone(),
             retries: relay::RetryBudget::default(),
+            price_list: relay::PriceList::new(config.pricing.notice()),
             settings: config.relay.clone(),
         }
     }
 
     /// What the admin API works with.
-    pub fn admin_parts(&self) -> AdminParts {
+    pub fn admin_parts(&self, config: &Config) -> AdminParts {
         AdminParts {
             database: self.database.clone(),
             keyring: self.keyring.clone(),
@@ -118,6 +119,7 @@ impl Node {
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
             archive: self.archive.clone(),
+            notice: config.pricing.notice(),
         }
     }
 }

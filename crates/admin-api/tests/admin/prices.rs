@@ -100,7 +100,37 @@ async fn changes_that_break_a_rule_are_refused() {
         .expect(201);
     let effective_at = UnixMs::from_rfc3339(version["effective_at"].as_str().unwrap());
     assert_eq!(effective_at, UnixMs::from_rfc3339(&ahead));
+    // what was announced for later keeps nothing waiting
     publish(json!({"effective_at": UnixMs::now().plus_ms(60_000).to_rfc3339(), "changes": [change]}))
         .await
+        .expect(201);
+}
+
+#[actix_web::test]
+async fn rises_need_notice_and_the_refusal_names_them() {
+    let world = World::with_notice(7).await;
+    let pool = world.new_pool(&world.new_provider("one").await, "main").await;
+    let model = world.new_model("acme/writer").await;
+    world.new_offer(&model, &pool).await;
+    let publish = |multiplier: &str| {
+        let change = json!({"kind": "pool_multiplier", "pool": pool, "multiplier": multiplier});
+        world.post("/admin/v1/price-versions", json!({"changes": [change]}))
+    };
+    let message = publish("1.8")
+        .await
         .expect_error(422, "rule_broken", Some("effective_at"));
+    assert!(
+        message.contains("acme/writer in pool main: every price (multiplier) from 1.7 to 1.8"),
+        "{message}"
+    );
+    let falls = publish("1.6").await.expect(201);
+    let path = format!("/admin/v1/price-versions/{}/cancel", falls["version"]);
+    world
+        .post(&path, json!({"reason": "late"}))
+        .await
+        .expect_error(409, "conflict", None);
+    world
+        .post(&path, json!({"reason": " "}))
+        .await
+        .expect_error(400, "invalid_input", Some("reason"));
 }

@@ -49,6 +49,7 @@ fn record(tenant: TenantId, model: &str, reason: Reason) -> RequestRecord {
             outcome: "connect_failed".to_owned(),
             elapsed_ms: 5,
         }],
+        priced_by: None,
     }
 }
 

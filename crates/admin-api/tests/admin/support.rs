@@ -90,6 +90,11 @@ impl<'a> Call<'a> {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_notice(0).await
+    }
+
+    /// A world in which rises need so many days of notice.
+    pub async fn with_notice(notice_days: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = DatabaseSettings::Sqlite {
             file: folder.path().join("db"),
@@ -118,6 +123,7 @@ impl World {
             catalog: Arc::new(catalog),
             archive: ledger::archive::Archive::off(),
             callers: Arc::new(CallerCache::new()),
+            notice: catalog::NoticePeriod::of_days(notice_days).unwrap(),
         };
         let read_only = tokens.pop().unwrap();
         let full = tokens.pop().unwrap();

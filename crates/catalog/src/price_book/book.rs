@@ -7,32 +7,11 @@ use domain::{
     clock::UnixMs,
     pricing::{Multiplier, PriceEntry},
 };
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, sea_query::Expr};
+use sea_orm::ConnectionTrait;
 use serde::de::DeserializeOwned;
 
-use super::{PriceKind, Timeline, override_subject};
-use crate::{
-    CatalogError,
-    entities::{price_item, price_version},
-};
-
-/// A version and its instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct VersionPoint {
-    /// The version's number.
-    pub version: i64,
-    /// From when it holds.
-    pub effective_at: UnixMs,
-}
-
-/// Which part of the book to read.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum BookSpan {
-    /// What holds at one instant.
-    At(UnixMs),
-    /// What holds from an instant on, announced changes included.
-    From(UnixMs),
-}
+use super::{BookRows, BookSpan, PriceKind, Timeline, VersionPoint, override_subject};
+use crate::{CatalogError, entities::price_item};
 
 /// What an offer costs, apart from the customer's tier.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +22,8 @@ pub(crate) struct Terms {
     pub pool: Multiplier,
     /// The promotion's, 1 without one.
     pub promotion: Multiplier,
+    /// What the operator pays relative to list price.
+    pub cost: Multiplier,
 }
 
 /// Part of the price book.
@@ -55,83 +36,83 @@ pub(crate) struct PriceBook {
     pub(super) overrides: HashMap<String, Timeline<Option<Multiplier>>>,
     pub(super) tiers: HashMap<String, Timeline<Multiplier>>,
     pub(super) promotions: HashMap<PoolId, Timeline<Option<Multiplier>>>,
+    pub(super) costs: HashMap<PoolId, Timeline<Multiplier>>,
 }
 
 impl PriceBook {
     /// Reads a part of the book.
     pub async fn load(connection: &impl ConnectionTrait, span: BookSpan) -> Result<Self, CatalogError> {
-        let (BookSpan::At(start) | BookSpan::From(start)) = span;
-        let in_force = price_version::Entity::find()
-            .filter(price_version::Column::EffectiveAtMs.lte(start.0))
-            .order_by_desc(price_version::Column::Version)
-            .one(connection)
-            .await?;
-        let first = in_force.as_ref().map_or(0, |row| row.version);
-        let mut versions: Vec<_> = in_force.into_iter().collect();
-        let mut wanted = newest_up_to(first);
-        if matches!(span, BookSpan::From(_)) {
-            let later = price_version::Entity::find()
-                .filter(price_version::Column::Version.gt(first))
-                .order_by_asc(price_version::Column::Version);
-            versions.extend(later.all(connection).await?);
-            wanted = wanted.or(price_item::Column::Version.gt(first));
+        Self::of_rows(&BookRows::load(connection, span).await?)
+    }
+
+    /// Puts rows together.
+    pub fn of_rows(rows: &BookRows) -> Result<Self, CatalogError> {
+        let steps: HashMap<i64, usize> = rows.versions.iter().map(|point| point.version).zip(0..).collect();
+        let mut items = Vec::with_capacity(rows.items.len());
+        for item in &rows.items {
+            items.push((*steps.get(&item.version).ok_or_else(|| damaged(item))?, item));
         }
-        let mut book = Self::default();
-        book.versions.extend(versions.iter().map(|row| VersionPoint {
-            version: row.version,
-            effective_at: UnixMs(row.effective_at_ms),
-        }));
-        let items = price_item::Entity::find()
-            .filter(wanted)
-            .order_by_asc(price_item::Column::Version)
-            .all(connection)
-            .await?;
-        for item in &items {
-            book.add(item)?;
+        items.sort_unstable_by_key(|(step, _)| *step);
+        let mut book = Self {
+            versions: rows.versions.clone(),
+            ..Self::default()
+        };
+        for (step, item) in items {
+            book.add(step, item)?;
         }
         Ok(book)
     }
 
-    fn add(&mut self, item: &price_item::Model) -> Result<(), CatalogError> {
-        let version = item.version;
+    fn add(&mut self, step: usize, item: &price_item::Model) -> Result<(), CatalogError> {
         match PriceKind::from_stored(&item.kind).ok_or_else(|| damaged(item))? {
             PriceKind::OfferPrice => {
                 let offer = item.subject.parse().map_err(|_| damaged(item))?;
                 self.entries
                     .entry(offer)
                     .or_default()
-                    .push_change(version, Arc::new(read(item)?));
+                    .push_change(step, Arc::new(read(item)?));
             }
             PriceKind::PoolMultiplier => {
                 let pool = item.subject.parse().map_err(|_| damaged(item))?;
-                self.pools.entry(pool).or_default().push_change(version, read(item)?);
+                self.pools.entry(pool).or_default().push_change(step, read(item)?);
             }
             PriceKind::ModelMultiplier => {
                 self.overrides
                     .entry(item.subject.clone())
                     .or_default()
-                    .push_change(version, read(item)?);
+                    .push_change(step, read(item)?);
             }
             PriceKind::TierMultiplier => {
                 self.tiers
                     .entry(item.subject.clone())
                     .or_default()
-                    .push_change(version, read(item)?);
+                    .push_change(step, read(item)?);
             }
             PriceKind::PromotionMultiplier => {
                 let pool = item.subject.parse().map_err(|_| damaged(item))?;
-                self.promotions
-                    .entry(pool)
-                    .or_default()
-                    .push_change(version, read(item)?);
+                self.promotions.entry(pool).or_default().push_change(step, read(item)?);
+            }
+            PriceKind::CostMultiplier => {
+                let pool = item.subject.parse().map_err(|_| damaged(item))?;
+                self.costs.entry(pool).or_default().push_change(step, read(item)?);
             }
         }
         Ok(())
     }
 
-    /// The versions of the part, rising, with instants that never fall.
+    /// The versions of the part, in the order in which they take effect.
     pub fn versions(&self) -> &[VersionPoint] {
         &self.versions
+    }
+
+    /// The step in force at an instant; `None` before the first.
+    pub fn step_at(&self, instant: UnixMs) -> Option<usize> {
+        step_at(&self.versions, instant)
+    }
+
+    /// The multipliers of a customer tier.
+    pub fn tier(&self, name: &str) -> Option<&Timeline<Multiplier>> {
+        self.tiers.get(name)
     }
 
     /// The multipliers of customer tiers, taken out of the book.
@@ -139,43 +120,46 @@ impl PriceBook {
         std::mem::take(&mut self.tiers)
     }
 
-    /// What an offer costs from version to version; `None` while it is not for sale.
+    /// What an offer costs from step to step; `None` while it has no price.
     pub fn terms_of(&self, offer: OfferId, pool: PoolId, model: &str) -> Timeline<Option<Terms>> {
         let entries = self.entries.get(&offer);
         let pools = self.pools.get(&pool);
         let overrides = self.overrides.get(&override_subject(pool, model));
         let promotions = self.promotions.get(&pool);
-        let mut versions: Vec<i64> = Vec::new();
-        versions.extend(entries.into_iter().flat_map(Timeline::versions));
-        versions.extend(pools.into_iter().flat_map(Timeline::versions));
-        versions.extend(overrides.into_iter().flat_map(Timeline::versions));
-        versions.extend(promotions.into_iter().flat_map(Timeline::versions));
-        versions.sort_unstable();
-        versions.dedup();
+        let costs = self.costs.get(&pool);
+        let mut steps: Vec<usize> = Vec::new();
+        steps.extend(entries.into_iter().flat_map(Timeline::steps));
+        steps.extend(pools.into_iter().flat_map(Timeline::steps));
+        steps.extend(overrides.into_iter().flat_map(Timeline::steps));
+        steps.extend(promotions.into_iter().flat_map(Timeline::steps));
+        steps.extend(costs.into_iter().flat_map(Timeline::steps));
+        steps.sort_unstable();
+        steps.dedup();
 
         let mut terms = Timeline::default();
-        for version in versions {
-            let own = overrides.and_then(|timeline| *timeline.at(version)?);
-            let factor = own.or_else(|| pools?.at(version).copied());
-            let promotion = promotions.and_then(|timeline| *timeline.at(version)?);
-            let entry = entries.and_then(|timeline| timeline.at(version));
+        for step in steps {
+            let own = overrides.and_then(|timeline| *timeline.at(step)?);
+            let factor = own.or_else(|| pools?.at(step).copied());
+            let promotion = promotions.and_then(|timeline| *timeline.at(step)?);
+            let cost = costs.and_then(|timeline| timeline.at(step).copied());
+            let entry = entries.and_then(|timeline| timeline.at(step));
             let value = entry.zip(factor).map(|(entry, pool)| Terms {
                 entry: Arc::clone(entry),
                 pool,
                 promotion: promotion.unwrap_or(Multiplier::ONE),
+                cost: cost.unwrap_or(Multiplier::ONE),
             });
-            terms.push_change(version, value);
+            terms.push_change(step, value);
         }
         terms
     }
 }
 
-/// For each subject the newest line up to a version.
-fn newest_up_to(version: i64) -> Expr {
-    Expr::cust(format!(
-        "price_item.version = (SELECT MAX(older.version) FROM price_item AS older WHERE older.kind = price_item.kind \
-         AND older.subject = price_item.subject AND older.version <= {version})"
-    ))
+/// The last version in effect at an instant, by its place. Of several with the same instant that is the newest.
+pub(crate) fn step_at(versions: &[VersionPoint], instant: UnixMs) -> Option<usize> {
+    versions
+        .partition_point(|point| point.effective_at <= instant)
+        .checked_sub(1)
 }
 
 fn read<T: DeserializeOwned>(item: &price_item::Model) -> Result<T, CatalogError> {

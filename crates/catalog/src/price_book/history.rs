@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use domain::{clock::UnixMs, pricing::Multiplier};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::de::DeserializeOwned;
 
 use super::{
-    BookSpan, ModelOverride, OfferPrice, PoolMultiplier, PriceBook, PriceBookView, PriceItemView, PriceKind,
-    PriceVersionView, TierMultiplier, Timeline,
+    BookSpan, CancellationView, ModelOverride, OfferPrice, PoolMultiplier, PriceBook, PriceBookView, PriceItemView,
+    PriceKind, PriceVersionView, TierMultiplier, Timeline,
+    rows::{cancellations_of, point_of, subject_items},
 };
 use crate::{
     CatalogError,
@@ -27,7 +28,7 @@ pub async fn get_price_version(
     let row = price_version::Entity::find_by_id(version).one(connection).await?;
     let row = row.ok_or_else(|| CatalogError::not_found("price version", version))?;
     let items = price_item::Entity::find().filter(price_item::Column::Version.eq(version));
-    let mut views = join(vec![row], items.all(connection).await?)?;
+    let mut views = join(connection, vec![row], items.all(connection).await?).await?;
     views
         .pop()
         .ok_or_else(|| CatalogError::not_found("price version", version))
@@ -52,7 +53,7 @@ pub async fn list_price_versions(
         .filter(price_item::Column::Version.is_in(rows.iter().map(|row| row.version)))
         .all(connection)
         .await?;
-    join(rows, items)
+    join(connection, rows, items).await
 }
 
 /// What was ever said about one subject, newest first, older than version `before` when given. Each version shows only
@@ -80,7 +81,7 @@ pub async fn price_history(
         .order_by_desc(price_version::Column::Version)
         .all(connection)
         .await?;
-    join(rows, items)
+    join(connection, rows, items).await
 }
 
 /// Every price and multiplier in effect at an instant, past, present or announced.
@@ -89,7 +90,8 @@ pub async fn price_history(
 /// What the database says.
 pub async fn price_at(connection: &impl ConnectionTrait, instant: UnixMs) -> Result<PriceBookView, CatalogError> {
     let book = PriceBook::load(connection, BookSpan::At(instant)).await?;
-    let point = book.versions.last().copied();
+    let step = book.step_at(instant);
+    let point = step.and_then(|step| book.versions.get(step)).copied();
     let mut view = PriceBookView {
         version: point.map_or(0, |point| point.version),
         effective_at: point.map(|point| point.effective_at),
@@ -98,32 +100,33 @@ pub async fn price_at(connection: &impl ConnectionTrait, instant: UnixMs) -> Res
         overrides: Vec::new(),
         tiers: Vec::new(),
         promotions: Vec::new(),
+        costs: Vec::new(),
     };
-    let version = view.version;
-    for (offer, price) in newest(&book.entries, version) {
+    let Some(step) = step else { return Ok(view) };
+    for (offer, price) in newest(&book.entries, step) {
         view.offers.push(OfferPrice {
             offer: *offer,
             price: price.clone(),
         });
     }
-    for (pool, multiplier) in newest(&book.pools, version) {
+    for (pool, multiplier) in newest(&book.pools, step) {
         view.pools.push(PoolMultiplier {
             pool: *pool,
             multiplier: *multiplier,
         });
     }
-    for (subject, multiplier) in newest(&book.overrides, version) {
+    for (subject, multiplier) in newest(&book.overrides, step) {
         if let Some(multiplier) = multiplier {
             view.overrides.push(read_override(subject, *multiplier)?);
         }
     }
-    for (tier, multiplier) in newest(&book.tiers, version) {
+    for (tier, multiplier) in newest(&book.tiers, step) {
         view.tiers.push(TierMultiplier {
             tier: tier.clone(),
             multiplier: *multiplier,
         });
     }
-    for (pool, multiplier) in newest(&book.promotions, version) {
+    for (pool, multiplier) in newest(&book.promotions, step) {
         if let Some(multiplier) = multiplier {
             view.promotions.push(PoolMultiplier {
                 pool: *pool,
@@ -131,19 +134,26 @@ pub async fn price_at(connection: &impl ConnectionTrait, instant: UnixMs) -> Res
             });
         }
     }
+    for (pool, multiplier) in newest(&book.costs, step) {
+        view.costs.push(PoolMultiplier {
+            pool: *pool,
+            multiplier: *multiplier,
+        });
+    }
     view.offers.sort_by_key(|line| line.offer);
     view.pools.sort_by_key(|line| line.pool);
     view.overrides
         .sort_by(|a, b| (a.pool, &a.model).cmp(&(b.pool, &b.model)));
     view.tiers.sort_by(|a, b| a.tier.cmp(&b.tier));
     view.promotions.sort_by_key(|line| line.pool);
+    view.costs.sort_by_key(|line| line.pool);
     Ok(view)
 }
 
-fn newest<K, T>(lines: &HashMap<K, Timeline<T>>, version: i64) -> impl Iterator<Item = (&K, &T)> {
+fn newest<K, T>(lines: &HashMap<K, Timeline<T>>, step: usize) -> impl Iterator<Item = (&K, &T)> {
     lines
         .iter()
-        .filter_map(move |(subject, timeline)| Some((subject, timeline.at(version)?)))
+        .filter_map(move |(subject, timeline)| Some((subject, timeline.at(step)?)))
 }
 
 fn read_override(subject: &str, multiplier: Multiplier) -> Result<ModelOverride, CatalogError> {
@@ -156,7 +166,24 @@ fn read_override(subject: &str, multiplier: Multiplier) -> Result<ModelOverride,
     })
 }
 
-fn join(rows: Vec<price_version::Model>, items: Vec<price_item::Model>) -> Result<Vec<PriceVersionView>, CatalogError> {
+async fn join(
+    connection: &impl ConnectionTrait,
+    rows: Vec<price_version::Model>,
+    items: Vec<price_item::Model>,
+) -> Result<Vec<PriceVersionView>, CatalogError> {
+    let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
+    let cancellations = cancellations_of(connection, &versions).await?;
+    let mut cancelled: HashMap<i64, CancellationView> = cancellations
+        .into_iter()
+        .map(|row| {
+            let view = CancellationView {
+                cancelled_at: UnixMs(row.cancelled_at_ms),
+                actor: row.actor,
+                reason: row.reason,
+            };
+            (row.version, view)
+        })
+        .collect();
     let mut by_version: HashMap<i64, Vec<PriceItemView>> = HashMap::new();
     for item in items {
         let damaged = || CatalogError::damaged(format!("price book version {}, {}", item.version, item.subject));
@@ -176,13 +203,14 @@ fn join(rows: Vec<price_version::Model>, items: Vec<price_item::Model>) -> Resul
             published_at: UnixMs(row.published_at_ms),
             actor: row.actor,
             note: row.note,
+            cancelled: cancelled.remove(&row.version),
             items,
         }
     });
     Ok(views.collect())
 }
 
-/// The line published last about a subject, in effect or not yet.
+/// The line about a subject that takes effect last, or has: what will hold once everything announced has happened.
 pub(crate) struct NewestItem {
     /// The version that said it.
     pub version: i64,
@@ -197,32 +225,40 @@ impl NewestItem {
     }
 }
 
-/// The lines published last about some subjects of one kind.
+/// The lines about some subjects of one kind that take effect last, cancelled ones left out.
 pub(crate) async fn newest_items(
     connection: &impl ConnectionTrait,
     kind: PriceKind,
     subjects: Vec<String>,
 ) -> Result<HashMap<String, NewestItem>, CatalogError> {
-    let newest = Expr::cust(
-        "price_item.version = (SELECT MAX(newer.version) FROM price_item AS newer WHERE newer.kind = price_item.kind \
-         AND newer.subject = price_item.subject)",
-    );
-    let items = price_item::Entity::find()
-        .filter(price_item::Column::Kind.eq(kind.as_str()))
-        .filter(price_item::Column::Subject.is_in(subjects))
-        .filter(newest)
-        .all(connection)
-        .await?;
-    Ok(items
-        .into_iter()
-        .map(|item| {
-            (
-                item.subject,
-                NewestItem {
-                    version: item.version,
-                    value_json: item.value_json,
-                },
-            )
-        })
-        .collect())
+    let subjects: Vec<_> = subjects.into_iter().map(|subject| (kind, subject)).collect();
+    let items = subject_items(connection, &subjects).await?;
+    let mut versions: Vec<i64> = items.iter().map(|item| item.version).collect();
+    versions.sort_unstable();
+    versions.dedup();
+    let cancelled = cancellations_of(connection, &versions).await?;
+    versions.retain(|version| cancelled.iter().all(|row| row.version != *version));
+    let mut points = HashMap::new();
+    for slice in versions.chunks(500) {
+        let wanted = price_version::Column::Version.is_in(slice.iter().copied());
+        let rows = price_version::Entity::find().filter(wanted).all(connection).await?;
+        points.extend(rows.iter().map(|row| (row.version, point_of(row))));
+    }
+    let mut newest: HashMap<String, (UnixMs, NewestItem)> = HashMap::new();
+    for item in items {
+        let Some(point) = points.get(&item.version) else {
+            continue;
+        };
+        let is_later = newest
+            .get(&item.subject)
+            .is_none_or(|(effective_at, other)| (*effective_at, other.version) < (point.effective_at, point.version));
+        if is_later {
+            let found = NewestItem {
+                version: item.version,
+                value_json: item.value_json,
+            };
+            newest.insert(item.subject, (point.effective_at, found));
+        }
+    }
+    Ok(newest.into_iter().map(|(subject, (_, item))| (subject, item)).collect())
 }

@@ -1,11 +1,20 @@
 //! The price book: every list price and every multiplier, in versions that are only ever added.
 //!
-//! A version says what changes and from when. Versions take effect in the order of their numbers, so that the price
-//! at any instant is well defined: it is what the newest version in effect then, and those before it, have said.
+//! A version says what changes and from when. Versions take effect in the order of their instants, and of their numbers
+//! where instants are the same; a cancelled one never does. So the price at any instant is well defined: it is what was
+//! said last, in that order, up to then. A version is published before its instant, and cancelled well before it: what
+//! held at a past instant never changes any more.
 
 mod book;
+mod cancel;
 mod history;
+mod listing;
+mod model_history;
+mod notice;
+mod points;
+mod preview;
 mod publish;
+mod rows;
 mod timeline;
 
 use std::sync::Arc;
@@ -17,10 +26,18 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) use book::{BookSpan, PriceBook, Terms, VersionPoint};
+pub(crate) use book::{PriceBook, Terms, step_at};
+pub use cancel::{MIN_CANCEL_LEAD_MS, cancel_version};
 pub(crate) use history::newest_items;
 pub use history::{get_price_version, list_price_versions, price_at, price_history};
+pub use listing::{ListedModel, ListedOffer, ListedPrice, ListedTier, PriceListing, listing_at};
+pub(crate) use listing::{OfferNames, head as listing_head, listed_model, listed_offer};
+pub use model_history::{HistoryOffer, HistoryPrice, ModelPriceHistory, model_price_history};
+pub use notice::NoticePeriod;
+pub(crate) use points::price_points;
+pub use preview::{PricePreview, preview_prices};
 pub use publish::{MIN_LEAD_MS, publish};
+pub(crate) use rows::{BookRows, BookSpan, VersionPoint};
 pub(crate) use timeline::Timeline;
 
 /// What a line of the price book is about.
@@ -37,15 +54,18 @@ pub enum PriceKind {
     TierMultiplier,
     /// A promotion's multiplier on a pool; the subject is the pool's id.
     PromotionMultiplier,
+    /// What the operator pays in a pool relative to list price; the subject is the pool's id. Never public.
+    CostMultiplier,
 }
 
 impl PriceKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::OfferPrice,
         Self::PoolMultiplier,
         Self::ModelMultiplier,
         Self::TierMultiplier,
         Self::PromotionMultiplier,
+        Self::CostMultiplier,
     ];
 
     /// As stored and shown.
@@ -56,6 +76,7 @@ impl PriceKind {
             Self::ModelMultiplier => "model_multiplier",
             Self::TierMultiplier => "tier_multiplier",
             Self::PromotionMultiplier => "promotion_multiplier",
+            Self::CostMultiplier => "cost_multiplier",
         }
     }
 
@@ -105,6 +126,13 @@ pub enum PriceChange {
         /// The factor on top of the pool's and the tier's; `None` ends the promotion.
         multiplier: Option<Multiplier>,
     },
+    /// What the operator pays in a pool; a pool without one costs the list price.
+    CostMultiplier {
+        /// The pool.
+        pool: PoolId,
+        /// What the provider bills relative to list price.
+        multiplier: Multiplier,
+    },
 }
 
 impl PriceChange {
@@ -116,6 +144,7 @@ impl PriceChange {
             Self::ModelMultiplier { .. } => PriceKind::ModelMultiplier,
             Self::TierMultiplier { .. } => PriceKind::TierMultiplier,
             Self::PromotionMultiplier { .. } => PriceKind::PromotionMultiplier,
+            Self::CostMultiplier { .. } => PriceKind::CostMultiplier,
         }
     }
 
@@ -123,7 +152,9 @@ impl PriceChange {
     pub fn subject(&self) -> String {
         match self {
             Self::OfferPrice { offer, .. } => offer.to_string(),
-            Self::PoolMultiplier { pool, .. } | Self::PromotionMultiplier { pool, .. } => pool.to_string(),
+            Self::PoolMultiplier { pool, .. }
+            | Self::PromotionMultiplier { pool, .. }
+            | Self::CostMultiplier { pool, .. } => pool.to_string(),
             Self::ModelMultiplier { pool, model, .. } => override_subject(*pool, model),
             Self::TierMultiplier { tier, .. } => tier.clone(),
         }
@@ -132,9 +163,9 @@ impl PriceChange {
     fn value(&self) -> Result<serde_json::Value, serde_json::Error> {
         match self {
             Self::OfferPrice { price, .. } => serde_json::to_value(price.as_ref()),
-            Self::PoolMultiplier { multiplier, .. } | Self::TierMultiplier { multiplier, .. } => {
-                serde_json::to_value(multiplier)
-            }
+            Self::PoolMultiplier { multiplier, .. }
+            | Self::TierMultiplier { multiplier, .. }
+            | Self::CostMultiplier { multiplier, .. } => serde_json::to_value(multiplier),
             Self::ModelMultiplier { multiplier, .. } | Self::PromotionMultiplier { multiplier, .. } => {
                 serde_json::to_value(multiplier)
             }
@@ -159,8 +190,22 @@ pub struct PriceVersionView {
     pub actor: String,
     /// Why, for people.
     pub note: String,
+    /// That it was cancelled before its instant, and so never holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<CancellationView>,
     /// What it changed.
     pub items: Vec<PriceItemView>,
+}
+
+/// The cancellation of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CancellationView {
+    /// When.
+    pub cancelled_at: UnixMs,
+    /// Who cancelled it.
+    pub actor: String,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// One line of a version.
@@ -191,6 +236,8 @@ pub struct PriceBookView {
     pub tiers: Vec<TierMultiplier>,
     /// Promotions that run.
     pub promotions: Vec<PoolMultiplier>,
+    /// What the operator pays relative to list price.
+    pub costs: Vec<PoolMultiplier>,
 }
 
 /// The list price of an offer.

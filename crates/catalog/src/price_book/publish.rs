@@ -8,10 +8,12 @@ use domain::{
     pricing::{CardKey, PriceEntry, PricingError, Unpriced},
     usage::TokenClass,
 };
-use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 use store::{Tx, audit::Actor};
 
-use super::{PriceChange, PriceItemView, PriceKind, PriceVersionView};
+use super::{
+    BookRows, BookSpan, NoticePeriod, PriceChange, PriceItemView, PriceKind, PriceVersionView, VersionPoint, notice,
+};
 use crate::{
     CatalogError, change,
     entities::{model, offer, pool, price_item, price_version},
@@ -24,8 +26,7 @@ use crate::{
 /// nothing was for sale.
 pub const MIN_LEAD_MS: i64 = 5_000;
 
-/// How far ahead a change may be published at most, in milliseconds: 92 days. As versions take effect in order, a
-/// version in the far future would keep every later change waiting.
+/// How far ahead a change may be published at most, in milliseconds: 92 days.
 const MAX_LEAD_MS: i64 = 92 * 86_400_000;
 
 /// The most changes in one version.
@@ -33,11 +34,12 @@ const MOST_CHANGES: usize = 2_000;
 
 /// Adds a version to the price book.
 ///
-/// `effective_at` must be at least [`MIN_LEAD_MS`] after the database's now and not before any published version's;
-/// `None` stands for the earliest instant that is allowed.
+/// `effective_at` must be at least [`MIN_LEAD_MS`] after the database's now; `None` stands for the earliest instant. It
+/// may be before that of a version published earlier: what is said about a subject then holds until the other's instant.
+/// No price may rise within the notice period, compared with what the book had said so far of every instant in it.
 ///
 /// # Errors
-/// [`CatalogError::TooEarly`]; [`CatalogError::NotFound`] for an unknown subject; [`CatalogError::Invalid`];
+/// [`CatalogError::TooEarly`]; [`CatalogError::NoticeNeeded`]; [`CatalogError::NotFound`] for an unknown subject; [`CatalogError::Invalid`];
 /// [`CatalogError::Pricing`] when an offer lacks a price that its model needs.
 pub async fn publish(
     tx: &Tx,
@@ -45,12 +47,13 @@ pub async fn publish(
     note: &str,
     effective_at: Option<UnixMs>,
     changes: Vec<PriceChange>,
+    notice: NoticePeriod,
 ) -> Result<PriceVersionView, CatalogError> {
     wording::check_note("note", note)?;
     check_together(&changes)?;
     change::take_turn(tx).await?;
     for change in &changes {
-        check_one(tx, change).await?;
+        check_one(tx.connection(), change).await?;
     }
     let latest = price_version::Entity::find()
         .order_by_desc(price_version::Column::Version)
@@ -62,16 +65,21 @@ pub async fn publish(
     } else {
         MIN_LEAD_MS
     };
-    let latest_instant = latest.as_ref().map_or(i64::MIN, |latest| latest.effective_at_ms);
-    let earliest = now.plus_ms(lead_ms).max(UnixMs(latest_instant));
+    let earliest = now.plus_ms(lead_ms);
     let view = PriceVersionView {
         version: latest.map_or(1, |latest| latest.version.saturating_add(1)),
         effective_at: choose_instant(effective_at, earliest, now)?,
         published_at: now,
         actor: actor.as_str().to_owned(),
         note: note.to_owned(),
+        cancelled: None,
         items: changes.iter().map(item_view).collect::<Result<_, _>>()?,
     };
+    if notice.is_needed() && lead_ms > 0 {
+        let before = BookRows::load(tx.connection(), BookSpan::From(now)).await?;
+        let after = before.with(point_of(&view), rows_of(&view));
+        notice::check_publication(tx.connection(), &before, &after, now, notice).await?;
+    }
     write(tx, &view).await?;
     change::record(
         tx,
@@ -93,13 +101,13 @@ fn choose_instant(asked: Option<UnixMs>, earliest: UnixMs, now: UnixMs) -> Resul
     if asked > now.plus_ms(MAX_LEAD_MS) {
         return Err(CatalogError::invalid(
             "effective_at",
-            "a change may be published at most 92 days ahead, as later changes cannot take effect before it",
+            "a change may be published at most 92 days ahead",
         ));
     }
     Ok(asked)
 }
 
-fn check_together(changes: &[PriceChange]) -> Result<(), CatalogError> {
+pub(super) fn check_together(changes: &[PriceChange]) -> Result<(), CatalogError> {
     let refuse = |problem: String| Err(CatalogError::invalid("changes", problem));
     if changes.is_empty() || changes.len() > MOST_CHANGES {
         return refuse(format!("give 1 to {MOST_CHANGES} changes"));
@@ -114,32 +122,35 @@ fn check_together(changes: &[PriceChange]) -> Result<(), CatalogError> {
     Ok(())
 }
 
-async fn check_one(tx: &Tx, change: &PriceChange) -> Result<(), CatalogError> {
+/// Whether a change names what exists, and a price that can be sold.
+pub(super) async fn check_one(connection: &impl ConnectionTrait, change: &PriceChange) -> Result<(), CatalogError> {
     match change {
-        PriceChange::OfferPrice { offer, price } => check_offer_price(tx, *offer, price).await,
-        PriceChange::PoolMultiplier { pool, .. } | PriceChange::PromotionMultiplier { pool, .. } => {
-            check_pool(tx, *pool).await
-        }
+        PriceChange::OfferPrice { offer, price } => check_offer_price(connection, *offer, price).await,
+        PriceChange::PoolMultiplier { pool, .. }
+        | PriceChange::PromotionMultiplier { pool, .. }
+        | PriceChange::CostMultiplier { pool, .. } => check_pool(connection, *pool).await,
         PriceChange::ModelMultiplier { pool, model, .. } => {
-            check_pool(tx, *pool).await?;
-            let row = model::Entity::find_by_id(model.as_str()).one(tx.connection()).await?;
+            check_pool(connection, *pool).await?;
+            let row = model::Entity::find_by_id(model.as_str()).one(connection).await?;
             row.map(|_| ()).ok_or_else(|| CatalogError::not_found("model", model))
         }
         PriceChange::TierMultiplier { tier, .. } => wording::check_slug("tier", tier),
     }
 }
 
-async fn check_pool(tx: &Tx, id: PoolId) -> Result<(), CatalogError> {
-    let row = pool::Entity::find_by_id(id.as_uuid()).one(tx.connection()).await?;
+async fn check_pool(connection: &impl ConnectionTrait, id: PoolId) -> Result<(), CatalogError> {
+    let row = pool::Entity::find_by_id(id.as_uuid()).one(connection).await?;
     row.map(|_| ()).ok_or_else(|| CatalogError::not_found("pool", id))
 }
 
-async fn check_offer_price(tx: &Tx, id: OfferId, price: &PriceEntry) -> Result<(), CatalogError> {
-    let row = offer::Entity::find_by_id(id.as_uuid()).one(tx.connection()).await?;
+async fn check_offer_price(
+    connection: &impl ConnectionTrait,
+    id: OfferId,
+    price: &PriceEntry,
+) -> Result<(), CatalogError> {
+    let row = offer::Entity::find_by_id(id.as_uuid()).one(connection).await?;
     let row = row.ok_or_else(|| CatalogError::not_found("offer", id))?;
-    let model = model::Entity::find_by_id(row.model_id.as_str())
-        .one(tx.connection())
-        .await?;
+    let model = model::Entity::find_by_id(row.model_id.as_str()).one(connection).await?;
     let kind = model
         .and_then(|model| ModelKind::from_stored(&model.kind))
         .ok_or_else(|| CatalogError::damaged(format!("model {}", row.model_id)))?;
@@ -184,11 +195,28 @@ async fn all_are_first(tx: &Tx, changes: &[PriceChange]) -> Result<bool, Catalog
     Ok(true)
 }
 
-fn item_view(change: &PriceChange) -> Result<PriceItemView, CatalogError> {
+pub(super) fn item_view(change: &PriceChange) -> Result<PriceItemView, CatalogError> {
     Ok(PriceItemView {
         kind: change.kind(),
         subject: change.subject(),
         value: change.value().map_err(|_| CatalogError::damaged("price to publish"))?,
+    })
+}
+
+pub(super) const fn point_of(view: &PriceVersionView) -> VersionPoint {
+    VersionPoint {
+        version: view.version,
+        effective_at: view.effective_at,
+        published_at: view.published_at,
+    }
+}
+
+pub(super) fn rows_of(view: &PriceVersionView) -> impl Iterator<Item = price_item::Model> + '_ {
+    view.items.iter().map(|item| price_item::Model {
+        version: view.version,
+        kind: item.kind.as_str().to_owned(),
+        subject: item.subject.clone(),
+        value_json: item.value.to_string(),
     })
 }
 
@@ -203,15 +231,7 @@ async fn write(tx: &Tx, view: &PriceVersionView) -> Result<(), CatalogError> {
     price_version::Entity::insert(version.into_active_model())
         .exec_without_returning(tx.connection())
         .await?;
-    let rows = view.items.iter().map(|item| {
-        price_item::Model {
-            version: view.version,
-            kind: item.kind.as_str().to_owned(),
-            subject: item.subject.clone(),
-            value_json: item.value.to_string(),
-        }
-        .into_active_model()
-    });
+    let rows = rows_of(view).map(IntoActiveModel::into_active_model);
     // in slices, as both databases limit the parameters of one statement
     let rows: Vec<_> = rows.collect();
     for slice in rows.chunks(500) {

@@ -29,9 +29,9 @@ const PAST_MS: i64 = 10 * 60_000;
 
 /// Reads the whole catalog.
 pub(crate) async fn load(database: &Database, key: &ServerKey) -> Result<Snapshot, CatalogError> {
-    // read before the data: a change in between makes the data newer than the notice says, never older
-    let versions = changes::read_versions(database.readers(), database.backend()).await?;
+    // read before the data: a change in between makes the data newer than clock and notice say, never older
     let now = database.now().await?;
+    let versions = changes::read_versions(database.readers(), database.backend()).await?;
     let (isolation, access) = match database.backend() {
         Backend::Postgres => (Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)),
         // a read transaction of SQLite is a consistent view by itself
@@ -62,6 +62,7 @@ async fn read(connection: &impl ConnectionTrait, key: &ServerKey, now: UnixMs) -
     }
     Ok(Snapshot {
         change_version: 0,
+        read_at_ms: now.0,
         models,
         names,
         pools: pools.into_values().collect(),

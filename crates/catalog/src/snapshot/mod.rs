@@ -3,13 +3,14 @@
 //! Holds only what is for sale. Nothing here touches the database, and a lookup allocates nothing.
 
 mod entries;
+mod listing;
 mod load;
 
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{
     clock::UnixMs,
-    pricing::{Candidates, FrozenPrice, Multiplier, Multipliers, PRICE_CHANGE_TOLERANCE_MS},
+    pricing::{Candidates, FrozenPrice, Multiplier, PRICE_CHANGE_TOLERANCE_MS},
 };
 use smallvec::SmallVec;
 
@@ -17,14 +18,20 @@ pub use entries::{CredentialEntry, ModelEntry, OfferEntry, PoolEntry, ProviderEn
 pub(crate) use load::load;
 
 use crate::{
-    price_book::{Timeline, VersionPoint},
+    price_book::{Timeline, VersionPoint, step_at},
     wording,
 };
+
+/// A version counts on a node only if the node has looked for changes this long before its instant or later, in
+/// milliseconds. Cancellations are refused earlier than that, so that none can be missed.
+pub const CONFIRM_MS: i64 = 6_000;
 
 /// Everything for sale, with its prices from a few minutes ago on, announced changes included.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     change_version: i64,
+    /// The database's clock before anything was read.
+    read_at_ms: i64,
     /// In the order of their ids.
     models: Vec<Arc<ModelEntry>>,
     /// Ids and aliases in lower case.
@@ -34,7 +41,7 @@ pub struct Snapshot {
     tiers: HashMap<String, Timeline<Multiplier>>,
 }
 
-/// Where an offer's terms and the tier's factor stand in their timelines at one version.
+/// Where an offer's terms and the tier's factor stand in their timelines at one step.
 type Places = (usize, Option<usize>);
 
 impl Snapshot {
@@ -53,6 +60,11 @@ impl Snapshot {
         &self.pools
     }
 
+    /// When it was read, by the database's clock.
+    pub const fn read_at(&self) -> UnixMs {
+        UnixMs(self.read_at_ms)
+    }
+
     /// The change notice up to which this view is current.
     pub const fn change_version(&self) -> i64 {
         self.change_version
@@ -63,6 +75,15 @@ impl Snapshot {
         self.place_at(instant)
             .and_then(|place| self.versions.get(place))
             .map_or(0, |point| point.version)
+    }
+
+    /// Until when this view must have been confirmed before a request that is admitted now may be priced by it: the last
+    /// instant at which a version that counts now could have been cancelled. `None` before the first
+    /// version.
+    pub fn must_be_confirmed_since(&self, admitted_at: UnixMs) -> Option<UnixMs> {
+        let counts_until = admitted_at.plus_ms(PRICE_CHANGE_TOLERANCE_MS);
+        let newest = step_at(&self.versions, counts_until).and_then(|step| self.versions.get(step))?;
+        Some(newest.effective_at.plus_ms(-CONFIRM_MS))
     }
 
     /// The prices of an offer for a customer tier, frozen for a request that is admitted now. The first is the one in
@@ -81,8 +102,8 @@ impl Snapshot {
             };
             let places = offer
                 .terms
-                .place_at(version)
-                .map(|terms| (terms, tier.and_then(|tier| tier.place_at(version))));
+                .place_at(place)
+                .map(|terms| (terms, tier.and_then(|tier| tier.place_at(place))));
             let Some((places, frozen)) =
                 places.and_then(|places| Some((places, freeze(offer, tier, places, version, admitted_at)?)))
             else {
@@ -107,9 +128,7 @@ impl Snapshot {
 
     /// The last version in effect. Of several with the same instant that is the newest.
     fn place_at(&self, instant: UnixMs) -> Option<usize> {
-        self.versions
-            .partition_point(|point| point.effective_at <= instant)
-            .checked_sub(1)
+        step_at(&self.versions, instant)
     }
 
     /// Versions that were or will be in force at most a second from an instant, without the present one.
@@ -137,19 +156,12 @@ fn freeze(
     admitted_at: UnixMs,
 ) -> Option<Candidates> {
     let terms = offer.terms.value(terms)?.as_ref()?;
-    let multipliers = Multipliers {
-        pool: terms.pool,
-        tier: tier
-            .zip(tier_place)
-            .and_then(|(tier, place)| tier.value(place))
-            .copied()
-            .unwrap_or(Multiplier::ONE),
-        promotion: terms.promotion,
-    };
+    let factor = tier.zip(tier_place).and_then(|(tier, place)| tier.value(place));
     Some(FrozenPrice::candidates_at(
         version,
         Arc::clone(&terms.entry),
-        multipliers,
+        terms.multipliers(factor.copied()),
+        terms.cost,
         admitted_at,
     ))
 }

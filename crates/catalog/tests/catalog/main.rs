@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod health;
+mod history;
+mod notice;
 mod objects;
 mod prices;
 mod seed;

@@ -174,9 +174,16 @@ async fn priced() -> Priced {
             multiplier: "0.9".parse().unwrap(),
         },
     ];
-    catalog::publish(&tx, &world.actor, "", Some(change_at), changes)
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        changes,
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     Priced { world, change_at }
 }
@@ -221,9 +228,16 @@ async fn a_change_of_something_else_is_no_second_price() {
         tier: "gold".to_owned(),
         multiplier: "0.9".parse().unwrap(),
     };
-    catalog::publish(&tx, &world.actor, "", Some(change_at), vec![tier])
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        vec![tier],
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let snapshot = world.cache().await.snapshot();
     let offer = &snapshot.model("one").unwrap().offers[0];
@@ -243,9 +257,16 @@ async fn of_versions_with_one_instant_only_the_newest_ever_holds() {
         pool: shop_pool,
         multiplier: "1.2".parse().unwrap(),
     };
-    catalog::publish(&tx, &world.actor, "", Some(change_at), vec![correction])
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        vec![correction],
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let snapshot = world.cache().await.snapshot();
     let offer = &snapshot.model("one").unwrap().offers[0];
@@ -277,9 +298,16 @@ async fn overrides_promotions_and_announced_cards_count() {
             multiplier: Some("0.5".parse().unwrap()),
         },
     ];
-    catalog::publish(&tx, &world.actor, "", Some(change_at), changes)
-        .await
-        .unwrap();
+    catalog::publish(
+        &tx,
+        &world.actor,
+        "",
+        Some(change_at),
+        changes,
+        catalog::NoticePeriod::NONE,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     let snapshot = world.cache().await.snapshot();
     let offer = &snapshot.model("one").unwrap().offers[0];
@@ -299,18 +327,21 @@ async fn overrides_promotions_and_announced_cards_count() {
 }
 
 #[tokio::test]
-async fn an_offer_whose_first_price_is_yet_to_come_is_not_for_sale() {
+async fn a_first_price_holds_at_once_whatever_was_announced_before() {
     let Priced { world, change_at } = priced().await;
     let pool = world.cache().await.snapshot().pools()[0].id;
     let tx = world.tx().await;
-    // a new offer's price holds at once, but never before what was announced already
     let new = NewOffer {
         upstream_model_id: Some("late".to_owned()),
         price: Some(plain_price("1", "1")),
         ..NewOffer::of("acme/one", pool)
     };
-    catalog::create_offer(&tx, &world.actor, new).await.unwrap();
+    let late = catalog::create_offer(&tx, &world.actor, new).await.unwrap();
     tx.commit().await.unwrap();
+    let readers = world.database.readers();
+    let version = catalog::get_price_version(readers, late.price_version.unwrap())
+        .await
+        .unwrap();
     let snapshot = world.cache().await.snapshot();
     let model = snapshot.model("one").unwrap();
     let offer = model
@@ -318,9 +349,13 @@ async fn an_offer_whose_first_price_is_yet_to_come_is_not_for_sale() {
         .iter()
         .find(|offer| offer.upstream_model_id == "late")
         .unwrap();
-    assert!(snapshot.frozen_prices(offer, "", change_at.plus_ms(-1)).is_empty());
+    let at = |instant: UnixMs| factors(&snapshot.frozen_prices(offer, "", instant));
+    assert_eq!(at(version.effective_at.plus_ms(-1)), []);
+    assert_eq!(at(version.effective_at), [(4, "1.5".to_owned())]);
+    assert_eq!(at(change_at.plus_ms(2_000)), [(3, "1.7".to_owned())]);
     assert_eq!(
-        factors(&snapshot.frozen_prices(offer, "", change_at)),
-        [(4, "1.7".to_owned())]
+        snapshot.version_at(change_at),
+        3,
+        "versions hold in the order of their instants"
     );
 }

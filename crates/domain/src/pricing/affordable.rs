@@ -6,7 +6,7 @@ use super::{
     bound::{ServiceTiers, UsageBound},
     charge::denominator,
     frozen::FrozenPrice,
-    multiplier::MICROS_PER_ONE_CUBED,
+    multiplier::{MICROS_PER_ONE, MICROS_PER_ONE_CUBED, Multiplier},
     quote::{WorstCase, for_each_worst_case},
 };
 use crate::{Amount, usage::MAX_PLAUSIBLE_COUNT};
@@ -50,11 +50,15 @@ pub fn affordable_output_tokens<'a>(
     is_priced.then_some(limit)
 }
 
-/// The largest sum of lines of which both the amount fits `available` and the list cost fits 64 bits. As amounts are
+/// The largest sum of lines of which both the amount fits `available` and the the list cost and the operator's cost
+/// fit 64 bits. As amounts are
 /// rounded up and `available` is whole, a sum fits exactly if its exact amount does.
 fn largest_total(price: &FrozenPrice, available: u64) -> U256 {
     let denominator = denominator(price.entry.lattice());
-    let by_list_cost = denominator * U256::from(i64::MAX.unsigned_abs());
+    // what the operator pays must fit as well, should that be more than the list price
+    let dearest = u128::from(price.cost.max(Multiplier::ONE).micros());
+    let by_list_cost =
+        denominator * U256::from(i64::MAX.unsigned_abs()) * U256::from(MICROS_PER_ONE) / U256::from(dearest);
     // below 2^249
     let scaled = denominator * U256::from(MICROS_PER_ONE_CUBED) * U256::from(available);
     match scaled.checked_div(U256::from(price.multipliers.micros())) {

@@ -63,6 +63,11 @@ impl ClockMinute {
         let minute = instant.0.rem_euclid(MS_PER_DAY) / MS_PER_MINUTE;
         Self(u16::try_from(minute).unwrap_or_default())
     }
+
+    /// Minutes since midnight.
+    pub(super) const fn minutes(self) -> u16 {
+        self.0
+    }
 }
 
 impl FromStr for ClockMinute {

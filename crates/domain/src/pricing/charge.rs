@@ -44,6 +44,7 @@ impl ChargeFlag {
 pub struct Charge {
     amount: Amount,
     list_cost: Amount,
+    provider_cost: Amount,
     version: i64,
     multipliers: Multipliers,
     total: U256,
@@ -58,6 +59,7 @@ impl Charge {
         Self {
             amount: Amount::ZERO,
             list_cost: Amount::ZERO,
+            provider_cost: Amount::ZERO,
             version,
             multipliers: Multipliers::ONE,
             total: U256::ZERO,
@@ -72,14 +74,25 @@ impl Charge {
         self.amount
     }
 
-    /// What the operator owes the provider at list price: the same lines without multipliers, rounded up.
+    /// The list price of what was used: the same lines without multipliers, rounded up.
     pub const fn list_cost(&self) -> Amount {
         self.list_cost
+    }
+
+    /// What the operator owes the provider: the same lines times what the pool's cost is relative to list price,
+    /// rounded up.
+    pub const fn provider_cost(&self) -> Amount {
+        self.provider_cost
     }
 
     /// The version of the price book that was applied.
     pub const fn version(&self) -> i64 {
         self.version
+    }
+
+    /// The factors that were applied.
+    pub const fn multipliers(&self) -> Multipliers {
+        self.multipliers
     }
 
     /// The product of the multipliers, as an exact decimal string.
@@ -123,6 +136,20 @@ impl Charge {
         &self.flags
     }
 
+    /// The exact amount of one class, or of all, as a fraction in nano-USD; `None` beyond 256 bits.
+    pub(super) fn exact_of(&self, class: Option<&str>) -> Option<(U256, U256)> {
+        let lines = self
+            .lines
+            .iter()
+            .filter(|line| class.is_none_or(|class| line.class == class));
+        let total = lines.fold(U256::ZERO, |total, line| total + line.numerator);
+        let numerator = total.checked_mul(U256::from(self.multipliers.micros()))?;
+        Some((
+            numerator,
+            self.denominator().checked_mul(U256::from(MICROS_PER_ONE_CUBED))?,
+        ))
+    }
+
     fn denominator(&self) -> U256 {
         denominator(self.card.as_ref().map_or(1, |(entry, _)| entry.lattice()))
     }
@@ -163,7 +190,7 @@ pub fn charge(
     Ok(cheapest)
 }
 
-fn charge_at(price: &FrozenPrice, usage: &Usage, met: &Circumstances) -> Result<Charge, PricingError> {
+pub(super) fn charge_at(price: &FrozenPrice, usage: &Usage, met: &Circumstances) -> Result<Charge, PricingError> {
     let entry = &*price.entry;
     let total_input = usage.total_input_tokens();
     let selection = Selection::choose(
@@ -184,13 +211,18 @@ fn charge_at(price: &FrozenPrice, usage: &Usage, met: &Circumstances) -> Result<
     };
     token_lines(entry, &card, usage, met.thinking, scale, &mut push)?;
     unit_lines(entry, &usage.units, &Variant::Met(met), scale, &mut push)?;
-    let (amount, list_cost) = amounts(total, price)?;
+    let Amounts {
+        amount,
+        list_cost,
+        provider_cost,
+    } = amounts(total, price)?;
     let base = entry.price();
     let searched_for_free =
         usage.units.web_searches > 0 && base.web_search_per_1k.is_none() && base.per_request.is_none();
     Ok(Charge {
         amount,
         list_cost,
+        provider_cost,
         version: price.version,
         multipliers: price.multipliers,
         total,
@@ -203,17 +235,33 @@ fn charge_at(price: &FrozenPrice, usage: &Usage, met: &Circumstances) -> Result<
     })
 }
 
-/// The customer's amount and the list cost of a sum.
-pub(super) fn amounts(total: U256, price: &FrozenPrice) -> Result<(Amount, Amount), PricingError> {
+/// What a sum of lines comes to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amounts {
+    /// The customer's.
+    pub amount: Amount,
+    /// At list price.
+    pub list_cost: Amount,
+    /// The operator's, to the provider.
+    pub provider_cost: Amount,
+}
+
+/// Each is rounded up once, from the exact sum.
+pub(super) fn amounts(total: U256, price: &FrozenPrice) -> Result<Amounts, PricingError> {
     let denominator = denominator(price.entry.lattice());
     let list_cost = round_up(total, denominator)?;
-    let micros = price.multipliers.micros();
-    if micros == MICROS_PER_ONE_CUBED {
-        return Ok((list_cost, list_cost));
-    }
-    let numerator = total.checked_mul(U256::from(micros)).ok_or(PricingError::Overflow)?;
-    let amount = round_up(numerator, denominator * U256::from(MICROS_PER_ONE_CUBED))?;
-    Ok((amount, list_cost))
+    let times = |micros: u128, one: u128| {
+        if micros == one {
+            return Ok(list_cost);
+        }
+        let numerator = total.checked_mul(U256::from(micros)).ok_or(PricingError::Overflow)?;
+        round_up(numerator, denominator * U256::from(one))
+    };
+    Ok(Amounts {
+        amount: times(price.multipliers.micros(), MICROS_PER_ONE_CUBED)?,
+        list_cost,
+        provider_cost: times(price.cost.micros().into(), MICROS_PER_ONE.into())?,
+    })
 }
 
 /// The batch and the region factor together, in steps of 1e-12.

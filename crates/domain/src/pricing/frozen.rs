@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{entry::PriceEntry, multiplier::Multipliers};
+use super::{
+    entry::PriceEntry,
+    multiplier::{Multiplier, Multipliers},
+};
 use crate::clock::UnixMs;
 
 /// How close to a price change an admission must be for both prices to count, in milliseconds: clocks of customer,
@@ -24,6 +27,8 @@ pub struct FrozenPrice {
     pub entry: Arc<PriceEntry>,
     /// The factors on them.
     pub multipliers: Multipliers,
+    /// What the operator pays relative to list price; no customer sees it.
+    pub cost: Multiplier,
     /// The instant that chooses among announced changes.
     pub admitted_at: UnixMs,
 }
@@ -35,6 +40,7 @@ impl FrozenPrice {
         version: i64,
         entry: Arc<PriceEntry>,
         multipliers: Multipliers,
+        cost: Multiplier,
         admitted_at: UnixMs,
     ) -> Candidates {
         let near = entry
@@ -46,6 +52,7 @@ impl FrozenPrice {
             version,
             entry,
             multipliers,
+            cost,
             admitted_at,
         };
         let Some(boundary) = near else {
@@ -74,10 +81,16 @@ mod tests {
         let entry: Arc<PriceEntry> = Arc::new(serde_json::from_str(entry).unwrap());
         let change = UnixMs::from_rfc3339("2027-01-01T00:00:00Z").unwrap();
         let instants = |offset_ms: i64| -> Vec<i64> {
-            FrozenPrice::candidates_at(1, Arc::clone(&entry), Multipliers::ONE, change.plus_ms(offset_ms))
-                .iter()
-                .map(|candidate| candidate.admitted_at.0 - change.0)
-                .collect()
+            FrozenPrice::candidates_at(
+                1,
+                Arc::clone(&entry),
+                Multipliers::ONE,
+                Multiplier::ONE,
+                change.plus_ms(offset_ms),
+            )
+            .iter()
+            .map(|candidate| candidate.admitted_at.0 - change.0)
+            .collect()
         };
         assert_eq!(instants(-1_001), [-1_001]);
         assert_eq!(instants(-1_000), [-1_000, 0]);
@@ -85,7 +98,7 @@ mod tests {
         assert_eq!(instants(0), [0, -1]);
         assert_eq!(instants(1_000), [1_000, -1]);
         assert_eq!(instants(1_001), [1_001]);
-        let far = FrozenPrice::candidates_at(1, entry, Multipliers::ONE, UnixMs(i64::MIN));
+        let far = FrozenPrice::candidates_at(1, entry, Multipliers::ONE, Multiplier::ONE, UnixMs(i64::MIN));
         assert_eq!(far.len(), 1);
     }
 }

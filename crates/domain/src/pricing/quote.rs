@@ -4,7 +4,7 @@ use ethnum::U256;
 
 use super::{
     bound::{ServiceTiers, UsageBound},
-    charge::amounts,
+    charge::{Amounts, amounts},
     entry::PriceEntry,
     error::PricingError,
     exact::{product, sum},
@@ -22,7 +22,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
     amount: Amount,
-    list_cost: Amount,
+    provider_cost: Amount,
 }
 
 impl Quote {
@@ -31,9 +31,9 @@ impl Quote {
         self.amount
     }
 
-    /// The most that the operator can owe at list price.
-    pub const fn list_cost(&self) -> Amount {
-        self.list_cost
+    /// The most that the operator can owe the provider.
+    pub const fn provider_cost(&self) -> Amount {
+        self.provider_cost
     }
 }
 
@@ -54,11 +54,13 @@ pub fn quote<'a>(
             most = most.max(worst.at(bound.output_tokens)?);
             Ok(())
         })?;
-        let (amount, list_cost) = amounts(most, price)?;
-        let so_far = dearest.unwrap_or(Quote { amount, list_cost });
+        let Amounts {
+            amount, provider_cost, ..
+        } = amounts(most, price)?;
+        let so_far = dearest.unwrap_or(Quote { amount, provider_cost });
         dearest = Some(Quote {
             amount: so_far.amount.max(amount),
-            list_cost: so_far.list_cost.max(list_cost),
+            provider_cost: so_far.provider_cost.max(provider_cost),
         });
     }
     dearest.ok_or(PricingError::NoPrice)

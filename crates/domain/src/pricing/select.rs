@@ -76,7 +76,7 @@ pub(super) fn scheduled_by(entry: &PriceEntry, instant: UnixMs) -> usize {
 }
 
 /// The time window that holds an instant, by its place in the entry.
-fn window_at(entry: &PriceEntry, instant: UnixMs) -> Option<usize> {
+pub(super) fn window_at(entry: &PriceEntry, instant: UnixMs) -> Option<usize> {
     let windows = &entry.parts().time_windows;
     if windows.is_empty() {
         return None;

@@ -24,6 +24,7 @@ fn price(entry: &str, pool: &str) -> FrozenPrice {
             pool: pool.parse().unwrap(),
             ..Multipliers::ONE
         },
+        cost: domain::pricing::Multiplier::ONE,
         admitted_at: at("2026-11-21T12:00:00Z"),
     }
 }
@@ -126,7 +127,7 @@ fn a_quote_covers_every_offer_and_every_fee() {
     let bound = UsageBound::text(1_000, 0);
     let both = quote([cheap.as_slice(), dear.as_slice()], &bound, ServiceTiers::Ordinary).unwrap();
     assert_eq!(both.amount().nanos(), 5_000_000);
-    assert_eq!(both.list_cost().nanos(), 2_500_000);
+    assert_eq!(both.provider_cost().nanos(), 2_500_000);
 }
 
 #[test]
@@ -198,7 +199,13 @@ fn around_a_change_the_dearer_is_quoted_and_the_cheaper_charged() {
     let entry = r#"{"price":{"input":"1"},"scheduled":[{"effective_from":"2027-01-01","price":{"input":"3"}}]}"#;
     let entry: Arc<PriceEntry> = Arc::new(serde_json::from_str(entry).unwrap());
     for admitted_at in ["2026-12-31T23:59:59.500Z", "2027-01-01T00:00:00.500Z"] {
-        let prices = FrozenPrice::candidates_at(4, Arc::clone(&entry), Multipliers::ONE, at(admitted_at));
+        let prices = FrozenPrice::candidates_at(
+            4,
+            Arc::clone(&entry),
+            Multipliers::ONE,
+            domain::pricing::Multiplier::ONE,
+            at(admitted_at),
+        );
         assert_eq!(most(&prices, &UsageBound::text(1_000, 0)), 3_000_000);
         let usage = Usage::default().with_tokens(TokenClass::Input, 1_000);
         let charge = charge(&prices, &usage, &Circumstances::at(at("2027-01-01T00:00:09Z"))).unwrap();

@@ -8,3 +8,4 @@ mod examples;
 mod generate;
 mod properties;
 mod reference;
+mod rises;

@@ -28,6 +28,7 @@ fn frozen(entry: &Value, multipliers: Multipliers, admitted_at: UnixMs) -> Froze
         version: 1,
         entry: read(entry),
         multipliers,
+        cost: domain::pricing::Multiplier::ONE,
         admitted_at,
     }
 }
@@ -98,8 +99,8 @@ proptest! {
         usage in usages(), met in circumstances(), choices in 1_u64..5, slack in 0_u64..200, any_tier in any::<bool>(),
     ) {
         let usage = without_unpriced_searches(usage, &[&served, &other]);
-        let prices = FrozenPrice::candidates_at(1, read(&served), factors.0, admitted_at);
-        let others = FrozenPrice::candidates_at(1, read(&other), factors.1, admitted_at);
+        let prices = FrozenPrice::candidates_at(1, read(&served), factors.0, domain::pricing::Multiplier::ONE, admitted_at);
+        let others = FrozenPrice::candidates_at(1, read(&other), factors.1, domain::pricing::Multiplier::ONE, admitted_at);
         let exact = bound_of(&usage, choices);
         let bound = UsageBound {
             input_tokens: exact.input_tokens + slack,
@@ -110,14 +111,14 @@ proptest! {
         let quote = quote([others.as_slice(), prices.as_slice()], &bound, tiers).unwrap();
         let charge = charge(&prices, &usage, &met).unwrap();
         prop_assert!(charge.amount() <= quote.amount(), "{} > {}", charge.amount(), quote.amount());
-        prop_assert!(charge.list_cost() <= quote.list_cost());
+        prop_assert!(charge.provider_cost() <= quote.provider_cost());
     }
 
     #[test]
     fn a_charge_is_that_of_its_cheapest_candidate(
         entry in entries(), multipliers in multipliers(), admitted_at in instants(), usage in usages(), met in circumstances(),
     ) {
-        let prices = FrozenPrice::candidates_at(1, read(&entry), multipliers, admitted_at);
+        let prices = FrozenPrice::candidates_at(1, read(&entry), multipliers, domain::pricing::Multiplier::ONE, admitted_at);
         let each = prices.iter().map(|price| charge(std::slice::from_ref(price), &usage, &met).unwrap().amount());
         prop_assert_eq!(charge(&prices, &usage, &met).unwrap().amount(), each.min().unwrap());
     }
@@ -151,8 +152,8 @@ proptest! {
         one in entries(), other in entries(), factors in (multipliers(), multipliers()), admitted_at in instants(),
         input in 0_u64..60_000, choices in 1_u64..5, images in 0_u64..3, available in 0_i64..400_000_000_000, any_tier in any::<bool>(),
     ) {
-        let prices = FrozenPrice::candidates_at(1, read(&one), factors.0, admitted_at);
-        let others = FrozenPrice::candidates_at(1, read(&other), factors.1, admitted_at);
+        let prices = FrozenPrice::candidates_at(1, read(&one), factors.0, domain::pricing::Multiplier::ONE, admitted_at);
+        let others = FrozenPrice::candidates_at(1, read(&other), factors.1, domain::pricing::Multiplier::ONE, admitted_at);
         let offers = || [prices.as_slice(), others.as_slice()];
         let tiers = if any_tier { ServiceTiers::Any } else { ServiceTiers::Ordinary };
         let units = Units { images, ..Units::default() };

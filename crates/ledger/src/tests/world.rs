@@ -337,6 +337,7 @@ pub fn charge_of(nanos: u64) -> Charge {
         version: 1,
         entry: Arc::new(serde_json::from_str(r#"{"price":{"input":"0.001","output":"0.001"}}"#).unwrap()),
         multipliers: Multipliers::ONE,
+        cost: domain::pricing::Multiplier::ONE,
         admitted_at: UnixMs(0),
     };
     let usage = Usage::default().with_tokens(TokenClass::Input, nanos);
@@ -383,6 +384,7 @@ pub fn record(request: RequestId, tenant: TenantId, model: &str) -> Box<RequestR
         first_byte_ms: None,
         duration_ms: 1,
         attempts: Vec::new(),
+        priced_by: None,
     })
 }
 

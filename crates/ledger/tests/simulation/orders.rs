@@ -119,6 +119,7 @@ static PRICE: LazyLock<FrozenPrice> = LazyLock::new(|| FrozenPrice {
     version: 1,
     entry: Arc::new(serde_json::from_str(r#"{"price":{"input":"0.001","output":"0.001"}}"#).unwrap()),
     multipliers: Multipliers::ONE,
+    cost: domain::pricing::Multiplier::ONE,
     admitted_at: UnixMs(0),
 });
 
@@ -155,5 +156,6 @@ pub fn record_of(order: &Order) -> Box<RequestRecord> {
         first_byte_ms: None,
         duration_ms: 1,
         attempts: Vec::new(),
+        priced_by: None,
     })
 }

@@ -3,4 +3,6 @@
 pub mod chat;
 pub mod key;
 pub mod models;
+pub mod pricing;
+mod pricing_csv;
 pub mod requests;

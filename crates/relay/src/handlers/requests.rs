@@ -6,6 +6,7 @@ use actix_web::{
 };
 use domain::{
     Amount, RequestId,
+    pricing::Multipliers,
     request::{ChargeLine, RequestRecord},
     scope::TenantScope,
     usage::{Usage, UsageSource},
@@ -48,6 +49,10 @@ struct Story {
     flags: Vec<String>,
     lines: Vec<ChargeLine>,
     multiplier: String,
+    /// The factors one by one, where the record has them.
+    multipliers: Option<Multipliers>,
+    /// The customer's tier when the request was admitted; `null` without one.
+    tier: Option<String>,
     started_at: String,
     first_byte_ms: Option<u32>,
     duration_ms: u32,
@@ -134,6 +139,8 @@ fn story(record: RequestRecord) -> Story {
         flags: record.flags,
         lines: record.lines,
         multiplier: record.multiplier,
+        multipliers: record.priced_by.as_ref().map(|by| by.multipliers),
+        tier: record.priced_by.map(|by| by.tier).filter(|tier| !tier.is_empty()),
         started_at: record.started_at.to_rfc3339(),
         first_byte_ms: record.first_byte_ms,
         duration_ms: record.duration_ms,

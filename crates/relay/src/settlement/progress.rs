@@ -11,7 +11,7 @@ use domain::{
 };
 use llm::{Observed, UsageReport, usage_so_far};
 
-use super::{Settlement, Story, note_charge};
+use super::{Settlement, Story};
 
 /// Says of a record that its usage is as of the last progress, not of the end.
 const PARTIAL: &str = "partial_usage";
@@ -68,20 +68,20 @@ impl Story {
     fn so_far(&self, observed: &Observed, metered_output: u64) -> Option<SoFar> {
         let winner = self.winner.as_ref()?;
         let accounted = usage_so_far(&self.request, observed, metered_output);
-        let charge = self.price(winner, &accounted, observed).ok()?;
+        let priced = self.price(winner, &accounted, observed).ok()?;
         let mut record = Box::new(self.record.clone());
         record.served_model.clone_from(&observed.served_model);
         record.usage = accounted.usage;
         record.usage_source = accounted.source;
         let flags = accounted.flags.into_iter().chain([PARTIAL]);
         record.flags.extend(flags.map(str::to_owned));
-        note_charge(&mut record, &charge);
+        priced.note(&mut record, &self.tier);
         record.reason = Reason::RelayCrashed;
         record.duration_ms = self.elapsed_ms();
         let provider = winner.offer.provider.slug.to_string();
         record.provider.get_or_insert_with(|| provider.clone());
         Some(SoFar {
-            charge,
+            charge: priced.charge,
             provider,
             record,
         })

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use catalog::NoticePeriod;
 use ipnet::IpNet;
 use ledger::archive::ArchiveSettings;
 use outbound::OutboundSettings;
@@ -32,6 +33,8 @@ pub struct Config {
     pub archive: ArchiveSection,
     /// The data plane's limits.
     pub relay: RelaySettings,
+    /// The rules of the price book.
+    pub pricing: PricingSection,
     /// Connections to providers.
     pub outbound: OutboundSection,
     /// What is logged.
@@ -154,6 +157,21 @@ impl ArchiveSection {
             max_bytes: mib(self.max_mib),
             segment_bytes: mib(self.segment_mib),
         }
+    }
+}
+
+/// `[pricing]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct PricingSection {
+    /// Days between the publication of a price that rises and its instant.
+    pub notice_days: u32,
+}
+
+impl PricingSection {
+    /// As the price book takes it. What is too long was refused before.
+    pub fn notice(&self) -> NoticePeriod {
+        NoticePeriod::of_days(self.notice_days).unwrap_or(NoticePeriod::LONGEST)
     }
 }
 

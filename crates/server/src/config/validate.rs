@@ -1,6 +1,7 @@
 //! What a configuration must fulfil as a whole. Pure; everything that is wrong is told at once.
 
 use anyhow::bail;
+use catalog::NoticePeriod;
 use domain::secret::SecretText;
 use store::keyring::ServerKey;
 
@@ -45,6 +46,11 @@ impl Config {
             "ledger.close_abandoned_holds_every_s must be at least 1",
         );
         self.archive.check(&mut problems);
+        require(
+            &mut problems,
+            NoticePeriod::of_days(self.pricing.notice_days).is_some(),
+            "pricing.notice_days must not exceed 90: changes can be published 92 days ahead",
+        );
         require(
             &mut problems,
             !self.data.folder.as_os_str().is_empty(),
