@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::{Client, KeyOptions, TestApp, TestAppOptions, openai_body};
 
 /// How long after a publication the change counts.
-const LEAD_MS: i64 = 6_500;
+const LEAD_MS: i64 = 12_000;
 /// The multipliers, one after the other; the first is the one that the set-up publishes.
 const MULTIPLIERS: [&str; 3] = ["1.7", "0.6", "2.2"];
 

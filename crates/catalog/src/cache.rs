@@ -58,13 +58,12 @@ impl CatalogCache {
     }
 
     /// The current snapshot, for a request that is admitted now; `None` if a version that would count could have been
-    /// cancelled since this node has last heard of changes.
+    /// published or cancelled since this node has last heard of changes.
     pub fn confirmed_snapshot(&self, admitted_at: UnixMs) -> Option<Arc<Snapshot>> {
         // in this order: a snapshot is swapped in before it is confirmed, so this one is not older than that
         let confirmed_at = UnixMs(self.confirmed_at.load(Ordering::Acquire));
         let snapshot = self.snapshot();
-        let needed = snapshot.must_be_confirmed_since(admitted_at);
-        needed.is_none_or(|needed| confirmed_at >= needed).then_some(snapshot)
+        (confirmed_at >= snapshot::must_be_confirmed_since(admitted_at)).then_some(snapshot)
     }
 
     /// What this node knows about the credentials' health.

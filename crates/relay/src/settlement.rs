@@ -144,13 +144,15 @@ impl Settlement {
 
     fn close(mut self, verdict: Verdict, observed: Observed) -> Option<KnownCost> {
         let open = self.open.take()?;
+        // when the answer ended, which chooses the time window of its price: not when somebody comes to settle it
+        let completed_at = open.story.parts.ledger.clock().now();
         if verdict.basis == Basis::Reported {
-            return open.settle(verdict, &observed);
+            return open.settle(verdict, &observed, completed_at);
         }
         // counting tokens takes a core for a moment: not on the event loop
         let background = open.story.parts.background.clone();
         background.compute(move || {
-            open.settle(verdict, &observed);
+            open.settle(verdict, &observed, completed_at);
         });
         None
     }
@@ -186,7 +188,7 @@ fn seen(observed: &Observed) -> Seen {
 }
 
 impl Open {
-    fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed) -> Option<KnownCost> {
+    fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed, completed_at: UnixMs) -> Option<KnownCost> {
         let story = &mut self.story;
         story.record.served_model.clone_from(&observed.served_model);
         let Some(winner) = story.winner.clone() else {
@@ -194,7 +196,7 @@ impl Open {
             return None;
         };
         let accounted = usage_or_estimate(&story.request, observed);
-        let charged = story.price_or_nothing(&winner, &accounted, observed);
+        let charged = story.price_or_nothing(&winner, &accounted, observed, completed_at);
         story.record.usage = accounted.usage;
         story.record.usage_source = accounted.source;
         story
@@ -275,20 +277,33 @@ impl Story {
     }
 
     /// The charge; nothing, with an alarm, when the prices do not cover what was used: the quote was to see to that.
-    fn price_or_nothing(&mut self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Priced {
-        self.price(winner, accounted, observed).unwrap_or_else(|error| {
+    fn price_or_nothing(
+        &mut self,
+        winner: &Candidate,
+        accounted: &Accounted,
+        observed: &Observed,
+        completed_at: UnixMs,
+    ) -> Priced {
+        let priced = self.price(winner, accounted, observed, completed_at);
+        priced.unwrap_or_else(|error| {
             metrics::counter!("truerelay_relay_unpriced_total").increment(1);
             tracing::error!(%error, request_id = %self.record.id, "an answer could not be priced");
             self.record.flags.push("unpriced".to_owned());
             Priced {
                 charge: Charge::nothing(self.record.price_version),
-                met: Circumstances::at(self.parts.ledger.clock().now()),
+                met: Circumstances::at(completed_at),
             }
         })
     }
 
     /// The charge by the winner's frozen prices.
-    fn price(&self, winner: &Candidate, accounted: &Accounted, observed: &Observed) -> Result<Priced, PricingError> {
+    fn price(
+        &self,
+        winner: &Candidate,
+        accounted: &Accounted,
+        observed: &Observed,
+        completed_at: UnixMs,
+    ) -> Result<Priced, PricingError> {
         let met = Circumstances {
             service_tier: self.served_tier(observed),
             region: self.request.region().and_then(pinned_region),
@@ -297,7 +312,7 @@ impl Story {
                 .request
                 .search_context_size()
                 .map_or(SearchContext::Low, search_context),
-            ..Circumstances::at(self.parts.ledger.clock().now())
+            ..Circumstances::at(completed_at)
         };
         let charge = charge(&winner.prices, &accounted.usage, &met)?;
         Ok(Priced { charge, met })

@@ -18,6 +18,8 @@ pub enum Unready {
     Draining,
     /// The database has not answered for a while.
     DatabaseUnreachable,
+    /// The database answers, but what has changed in the catalog could not be read for a while.
+    CatalogStale,
     /// The database answers, but does not confirm what the ledger writes.
     LedgerStalled,
 }
@@ -29,6 +31,8 @@ pub struct Readiness {
     draining: AtomicBool,
     /// Milliseconds from `started` to the database's last answer.
     database_answered_ms: AtomicU64,
+    /// Milliseconds from `started` to the last time that the catalog was known to be current.
+    catalog_followed_ms: AtomicU64,
 }
 
 impl Readiness {
@@ -38,6 +42,7 @@ impl Readiness {
             started: Instant::now(),
             draining: AtomicBool::new(false),
             database_answered_ms: AtomicU64::new(0),
+            catalog_followed_ms: AtomicU64::new(0),
         }
     }
 
@@ -48,22 +53,45 @@ impl Readiness {
 
     /// The database has answered just now.
     pub fn note_database_answer(&self) {
-        let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.database_answered_ms.store(elapsed, Ordering::Relaxed);
+        self.database_answered_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+    }
+
+    /// This node's catalog is current just now.
+    pub fn note_catalog_followed(&self) {
+        self.catalog_followed_ms.store(self.elapsed_ms(), Ordering::Relaxed);
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Why the node does not want requests; nothing when it does.
     pub fn reasons(&self, ledger_stalled: bool) -> Vec<Unready> {
-        let answered = Duration::from_millis(self.database_answered_ms.load(Ordering::Relaxed));
-        let silence = self.started.elapsed().saturating_sub(answered);
+        let since = |noted: &AtomicU64| {
+            let noted = Duration::from_millis(noted.load(Ordering::Relaxed));
+            self.started.elapsed().saturating_sub(noted)
+        };
+        let silence = Silence {
+            database: since(&self.database_answered_ms),
+            catalog: since(&self.catalog_followed_ms),
+        };
         reasons(self.draining.load(Ordering::SeqCst), silence, ledger_stalled)
     }
 }
 
-fn reasons(draining: bool, silence: Duration, ledger_stalled: bool) -> Vec<Unready> {
+/// For how long nothing was heard.
+#[derive(Debug, Clone, Copy, Default)]
+struct Silence {
+    database: Duration,
+    catalog: Duration,
+}
+
+fn reasons(draining: bool, silence: Silence, ledger_stalled: bool) -> Vec<Unready> {
+    let is_silent = silence.database > LONGEST_SILENCE;
     let all = [
         (draining, Unready::Draining),
-        (silence > LONGEST_SILENCE, Unready::DatabaseUnreachable),
+        (is_silent, Unready::DatabaseUnreachable),
+        (!is_silent && silence.catalog > LONGEST_SILENCE, Unready::CatalogStale),
         (ledger_stalled, Unready::LedgerStalled),
     ];
     all.into_iter()
@@ -78,8 +106,18 @@ mod tests {
 
     #[test]
     fn every_reason_is_told() {
-        assert_eq!(reasons(false, LONGEST_SILENCE, false), []);
-        let beyond = LONGEST_SILENCE + Duration::from_millis(1);
+        let limit = Silence {
+            database: LONGEST_SILENCE,
+            catalog: LONGEST_SILENCE,
+        };
+        assert_eq!(reasons(false, limit, false), []);
+        let catalog = LONGEST_SILENCE + Duration::from_millis(1);
+        let unread = Silence { catalog, ..limit };
+        assert_eq!(reasons(false, unread, false), [Unready::CatalogStale]);
+        let beyond = Silence {
+            database: catalog,
+            catalog,
+        };
         assert_eq!(reasons(false, beyond, false), [Unready::DatabaseUnreachable]);
         assert_eq!(
             reasons(true, beyond, true),

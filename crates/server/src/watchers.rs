@@ -60,8 +60,11 @@ async fn follow_changes(node: Node) {
     loop {
         ticks.tick().await;
         match poll(&node, &mut followed).await {
-            Ok(()) => {
+            Ok(catalog) => {
                 node.readiness.note_database_answer();
+                if catalog == Catalog::Followed {
+                    node.readiness.note_catalog_followed();
+                }
                 was_answered = true;
             }
             Err(error) => {
@@ -75,7 +78,16 @@ async fn follow_changes(node: Node) {
     }
 }
 
-async fn poll(node: &Node, followed: &mut Versions) -> Result<(), StoreError> {
+/// What a poll has done about the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Catalog {
+    /// This node holds every change.
+    Followed,
+    /// It has changed and cannot be read.
+    Unreadable,
+}
+
+async fn poll(node: &Node, followed: &mut Versions) -> Result<Catalog, StoreError> {
     // before the notices: whatever was committed until then is in them
     let asked_at = node.ledger.clock().now();
     let read = read_versions(node.database.readers(), node.database.backend());
@@ -92,13 +104,14 @@ async fn poll(node: &Node, followed: &mut Versions) -> Result<(), StoreError> {
     if moved(Topic::Catalog)
         && let Err(error) = node.catalog.refresh().await
     {
-        // the version is not taken as seen, so the next poll tries again; the old catalog stays meanwhile
-        tracing::error!(%error, "the catalog cannot be read; the node goes on with the one that it has");
-        return Ok(());
+        // the version is not taken as seen, so the next poll tries again; the old catalog stays, and is not confirmed: in a
+        // few seconds it prices no request any more
+        tracing::error!(%error, "the catalog has changed and cannot be read; the node will stop to take requests");
+        return Ok(Catalog::Unreadable);
     }
     *followed = current;
     node.catalog.confirm(asked_at);
-    Ok(())
+    Ok(Catalog::Followed)
 }
 
 async fn keep_books(node: Node, period: Duration) {

@@ -5,7 +5,7 @@ use sea_orm::{EntityTrait, IntoActiveModel};
 use store::{Tx, audit::Actor};
 
 use super::{BookRows, BookSpan, NoticePeriod, PriceVersionView, get_price_version, notice};
-use crate::{CatalogError, change, entities::price_cancellation, wording};
+use crate::{CatalogError, change, entities::price_cancellation, snapshot::COMMIT_LEAD_MS, wording};
 
 /// How long before its instant a version can be cancelled at the latest, in milliseconds. A node applies a version only
 /// if it has looked for changes within the last [`CONFIRM_MS`](crate::snapshot::CONFIRM_MS) before its instant or later,
@@ -36,14 +36,7 @@ pub async fn cancel_version(
         )));
     }
     let now = tx.now().await?;
-    if before.effective_at < now.plus_ms(MIN_CANCEL_LEAD_MS) {
-        return Err(CatalogError::Refused(format!(
-            "price version {version} takes effect at {}: it can be cancelled until {} seconds before that; publish another \
-             version instead",
-            before.effective_at.to_rfc3339(),
-            MIN_CANCEL_LEAD_MS / 1_000
-        )));
-    }
+    check_in_time(&before, now.plus_ms(MIN_CANCEL_LEAD_MS))?;
     if notice.is_needed() {
         let rows = BookRows::load(tx.connection(), BookSpan::From(now)).await?;
         notice::check_cancellation(tx.connection(), &rows, &rows.without(version), now, notice).await?;
@@ -52,7 +45,22 @@ pub async fn cancel_version(
     let after = get_price_version(tx.connection(), version).await?;
     let subject = version.to_string();
     change::record(tx, actor, "price_book.cancel", &subject, Some(&before), Some(&after)).await?;
+    // the comparison may have taken long
+    check_in_time(&before, tx.now().await?.plus_ms(COMMIT_LEAD_MS))?;
     Ok(after)
+}
+
+fn check_in_time(version: &PriceVersionView, earliest: UnixMs) -> Result<(), CatalogError> {
+    if version.effective_at >= earliest {
+        return Ok(());
+    }
+    Err(CatalogError::Refused(format!(
+        "price version {} takes effect at {}: it can be cancelled until {} seconds before that; publish another version \
+         instead",
+        version.version,
+        version.effective_at.to_rfc3339(),
+        MIN_CANCEL_LEAD_MS / 1_000
+    )))
 }
 
 async fn insert(tx: &Tx, actor: &Actor, version: i64, reason: &str, now: UnixMs) -> Result<(), CatalogError> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use domain::{
     clock::UnixMs,
-    pricing::{FrozenPrice, Multiplier, Rise, rises},
+    pricing::{FrozenPrice, Multiplier, Rise, named_once, rises},
 };
 use sea_orm::ConnectionTrait;
 
@@ -149,8 +149,11 @@ impl Books {
                 self.note(known, &terms, None, at, against, &mut found);
                 for tier in &tiers {
                     let [old, new] = [&self.before, &self.after].map(|book| factor(book, tier, at));
+                    // what is in force now is compared only where it counts
+                    let counts_now = against == Against::AnnouncedAndPresent;
+                    let changes_since = counts_now && new != factor(&self.before, tier, self.now);
                     // a tier whose factor stays says nothing that the price without a tier does not say
-                    if old != new {
+                    if old != new || changes_since {
                         self.note(known, &terms, Some(tier), at, against, &mut found);
                     }
                 }
@@ -201,7 +204,7 @@ impl Books {
         }
         for Rise {
             line, before, after, ..
-        } in rising
+        } in named_once(rising)
         {
             let of_tier = tier.map(|tier| format!(" for tier {tier}")).unwrap_or_default();
             let words = format!("{}{of_tier}: {line}", known.label());

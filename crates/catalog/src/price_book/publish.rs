@@ -18,13 +18,15 @@ use crate::{
     CatalogError, change,
     entities::{model, offer, pool, price_item, price_version},
     model::ModelKind,
+    snapshot::COMMIT_LEAD_MS,
     wording,
 };
 
 /// How long before its instant a change must be published at least, in milliseconds, so that every node has it in
-/// time. It does not bind the first price of a new offer, nor the first multiplier of a new pool: until they hold,
-/// nothing was for sale.
-pub const MIN_LEAD_MS: i64 = 5_000;
+/// time: nodes price nothing by what they have not confirmed since [`CONFIRM_MS`](crate::CONFIRM_MS) before an instant;
+/// what lies between is time to check, write and commit. It does not bind the first price of a new offer, nor the first
+/// multiplier of a new pool: until they hold, nothing was for sale.
+pub const MIN_LEAD_MS: i64 = 10_000;
 
 /// How far ahead a change may be published at most, in milliseconds: 92 days.
 const MAX_LEAD_MS: i64 = 92 * 86_400_000;
@@ -59,27 +61,22 @@ pub async fn publish(
         .order_by_desc(price_version::Column::Version)
         .one(tx.connection())
         .await?;
-    let now = tx.now().await?;
     let lead_ms = if all_are_first(tx, &changes).await? {
         0
     } else {
         MIN_LEAD_MS
     };
-    let earliest = now.plus_ms(lead_ms);
-    let view = PriceVersionView {
+    let now = tx.now().await?;
+    let mut view = PriceVersionView {
         version: latest.map_or(1, |latest| latest.version.saturating_add(1)),
-        effective_at: choose_instant(effective_at, earliest, now)?,
+        effective_at: choose_instant(effective_at, now.plus_ms(lead_ms), now)?,
         published_at: now,
         actor: actor.as_str().to_owned(),
         note: note.to_owned(),
         cancelled: None,
         items: changes.iter().map(item_view).collect::<Result<_, _>>()?,
     };
-    if notice.is_needed() && lead_ms > 0 {
-        let before = BookRows::load(tx.connection(), BookSpan::From(now)).await?;
-        let after = before.with(point_of(&view), rows_of(&view));
-        notice::check_publication(tx.connection(), &before, &after, now, notice).await?;
-    }
+    settle_instant(tx, &mut view, lead_ms, effective_at.is_some(), notice).await?;
     write(tx, &view).await?;
     change::record(
         tx,
@@ -90,7 +87,56 @@ pub async fn publish(
         Some(&view),
     )
     .await?;
+    if lead_ms > 0 {
+        check_in_time(&view, now, tx.now().await?)?;
+    }
     Ok(view)
+}
+
+/// Refuses what rises too early, and chooses the instant if none was given: last, as the comparison may take longer than
+/// the lead. If that puts the version behind another one, it is compared anew.
+async fn settle_instant(
+    tx: &Tx,
+    view: &mut PriceVersionView,
+    lead_ms: i64,
+    is_given: bool,
+    notice: NoticePeriod,
+) -> Result<(), CatalogError> {
+    let began_at = view.published_at;
+    let before = if notice.is_needed() && lead_ms > 0 {
+        Some(BookRows::load(tx.connection(), BookSpan::From(began_at)).await?)
+    } else {
+        None
+    };
+    loop {
+        if let Some(before) = &before {
+            let after = before.with(point_of(view), rows_of(view));
+            notice::check_publication(tx.connection(), before, &after, began_at, notice).await?;
+        }
+        view.published_at = tx.now().await?;
+        if is_given {
+            return Ok(());
+        }
+        let compared = view.effective_at;
+        let chosen = view.published_at.plus_ms(lead_ms);
+        view.effective_at = chosen;
+        let passed = |point: &VersionPoint| compared < point.effective_at && point.effective_at <= chosen;
+        if !before.as_ref().is_some_and(|before| before.versions.iter().any(passed)) {
+            return Ok(());
+        }
+    }
+}
+
+/// Refuses a version whose instant has come too near while it was checked and written.
+fn check_in_time(view: &PriceVersionView, began_at: UnixMs, now: UnixMs) -> Result<(), CatalogError> {
+    if view.effective_at >= now.plus_ms(COMMIT_LEAD_MS) {
+        return Ok(());
+    }
+    // it will take as long once more
+    let took_ms = now.0.saturating_sub(began_at.0);
+    Err(CatalogError::TooEarly {
+        earliest: now.plus_ms(MIN_LEAD_MS.saturating_add(took_ms)),
+    })
 }
 
 fn choose_instant(asked: Option<UnixMs>, earliest: UnixMs, now: UnixMs) -> Result<UnixMs, CatalogError> {
@@ -240,4 +286,31 @@ async fn write(tx: &Tx, view: &PriceVersionView) -> Result<(), CatalogError> {
             .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_whose_instant_came_near_meanwhile_is_refused() {
+        let began_at = UnixMs(1_000_000);
+        let view = PriceVersionView {
+            version: 1,
+            effective_at: began_at.plus_ms(MIN_LEAD_MS),
+            published_at: began_at,
+            actor: String::new(),
+            note: String::new(),
+            cancelled: None,
+            items: Vec::new(),
+        };
+        let latest = view.effective_at.plus_ms(-COMMIT_LEAD_MS);
+        assert!(check_in_time(&view, began_at, latest).is_ok());
+        let late = check_in_time(&view, began_at, latest.plus_ms(1));
+        let took_ms = latest.0 + 1 - began_at.0;
+        assert!(
+            matches!(late, Err(CatalogError::TooEarly { earliest }) if earliest == latest.plus_ms(1 + MIN_LEAD_MS + took_ms)),
+            "{late:?}"
+        );
+    }
 }

@@ -23,8 +23,12 @@ use crate::{
 };
 
 /// A version counts on a node only if the node has looked for changes this long before its instant or later, in
-/// milliseconds. Cancellations are refused earlier than that, so that none can be missed.
+/// milliseconds. Publications and cancellations are refused earlier than that, so that none can be missed.
 pub const CONFIRM_MS: i64 = 6_000;
+
+/// How long before a version's instant what is said about it must be about to be committed, in milliseconds:
+/// [`CONFIRM_MS`], and three seconds for the commit itself and for clocks that differ.
+pub(crate) const COMMIT_LEAD_MS: i64 = CONFIRM_MS + 3_000;
 
 /// Everything for sale, with its prices from a few minutes ago on, announced changes included.
 #[derive(Debug, Default)]
@@ -75,15 +79,6 @@ impl Snapshot {
         self.place_at(instant)
             .and_then(|place| self.versions.get(place))
             .map_or(0, |point| point.version)
-    }
-
-    /// Until when this view must have been confirmed before a request that is admitted now may be priced by it: the last
-    /// instant at which a version that counts now could have been cancelled. `None` before the first
-    /// version.
-    pub fn must_be_confirmed_since(&self, admitted_at: UnixMs) -> Option<UnixMs> {
-        let counts_until = admitted_at.plus_ms(PRICE_CHANGE_TOLERANCE_MS);
-        let newest = step_at(&self.versions, counts_until).and_then(|step| self.versions.get(step))?;
-        Some(newest.effective_at.plus_ms(-CONFIRM_MS))
     }
 
     /// The prices of an offer for a customer tier, frozen for a request that is admitted now. The first is the one in
@@ -146,6 +141,14 @@ impl Snapshot {
             .chain(later)
             .filter(move |place| effective_at(*place) != effective_at(place + 1))
     }
+}
+
+/// Since when a view must be known to hold every change before a request that is admitted now may be priced by it. What
+/// was published or cancelled later can concern only versions that do not count yet, whether this node has heard of them
+/// or not.
+pub(crate) const fn must_be_confirmed_since(admitted_at: UnixMs) -> UnixMs {
+    // a version counts from a moment before its instant on
+    admitted_at.plus_ms(PRICE_CHANGE_TOLERANCE_MS - CONFIRM_MS)
 }
 
 fn freeze(

@@ -1,9 +1,11 @@
 //! The notice period, and cancelling what was announced.
 
-use catalog::{CatalogError, MIN_CANCEL_LEAD_MS, NoticePeriod, PriceChange, PriceVersionView, cancel_version, publish};
+use catalog::{
+    CatalogError, MIN_CANCEL_LEAD_MS, NewOffer, NoticePeriod, PriceChange, PriceVersionView, cancel_version, publish,
+};
 use domain::{PoolId, clock::UnixMs};
 
-use crate::support::{Shop, World, plain_price, price, world};
+use crate::support::{Shop, World, new_model, plain_price, price, world};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -267,4 +269,67 @@ async fn it_is_too_late_near_the_instant_and_refused_where_prices_would_rise() {
     tx.commit().await.unwrap();
     let (_, rises) = needs_notice(try_cancel(&world, shield.version).await);
     assert!(rises[0].contains("from 1.3 to 3"), "{rises:?}");
+}
+
+/// Versions that are in the book without notice, two days ahead; then the one to be cancelled.
+async fn unannounced(world: &World, versions: Vec<Vec<PriceChange>>) -> Vec<PriceVersionView> {
+    let at = world.now().await.plus_ms(2 * DAY_MS);
+    let tx = world.tx().await;
+    let mut published = Vec::new();
+    for changes in versions {
+        let view = publish(&tx, &world.actor, "", Some(at), changes, NoticePeriod::NONE).await;
+        published.push(view.unwrap());
+    }
+    tx.commit().await.unwrap();
+    published
+}
+
+#[tokio::test]
+async fn a_cancellation_that_leaves_a_tier_dearer_than_now_is_refused() {
+    let world = world().await;
+    let pool = world.shop().await.pool.id;
+    // gold pays 1.5 now and was told 1.3 x 1.2; without the reduction it would pay 1.5 x 1.2, others what they pay now
+    let published = unannounced(&world, vec![vec![pool_multiplier(pool, "1.3")], vec![tier("1.2")]]).await;
+    let (_, rises) = needs_notice(try_cancel(&world, published[0].version).await);
+    assert_eq!(rises.len(), 1, "{rises:?}");
+    assert!(
+        rises[0].contains("for tier gold: every price (multiplier) from 1.56 to 1.8"),
+        "{rises:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_cancellation_that_takes_a_class_its_own_price_is_refused() {
+    let world = world().await;
+    let pool = world.shop().await.pool.id;
+    let tx = world.tx().await;
+    catalog::create_model(&tx, &world.actor, new_model("acme/two"))
+        .await
+        .unwrap();
+    let new = NewOffer {
+        price: Some(price(
+            r#"{"price":{"input":"10","output":"10","cached_input_read":"1"}}"#,
+        )),
+        upstream_model_id: Some("two-2026".to_owned()),
+        ..NewOffer::of("acme/two", pool)
+    };
+    let offer = catalog::create_offer(&tx, &world.actor, new).await.unwrap().id;
+    tx.commit().await.unwrap();
+    let entry = |json: &str| PriceChange::OfferPrice {
+        offer,
+        price: price(json),
+    };
+    // cached input goes from 1 to the 10 of other input, which itself only stays what it is
+    let published = unannounced(
+        &world,
+        vec![
+            vec![entry(r#"{"price":{"input":"10","output":"10"}}"#)],
+            vec![entry(
+                r#"{"price":{"input":"9","output":"10","cached_input_read":"1"}}"#,
+            )],
+        ],
+    )
+    .await;
+    let (_, rises) = needs_notice(try_cancel(&world, published[1].version).await);
+    assert!(rises[0].contains("cached_input_read from 1.5 to 15"), "{rises:?}");
 }

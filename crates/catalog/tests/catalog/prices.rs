@@ -179,7 +179,7 @@ async fn every_past_price_can_be_looked_up() {
     let Shop { pool, offer, .. } = world.shop().await;
     let readers = world.database.readers();
     let first = catalog::get_price_version(readers, 1).await.unwrap();
-    let start = world.now().await.plus_ms(10_000);
+    let start = world.now().await.plus_ms(60_000);
     let steps = [
         vec![
             pool_multiplier(pool.id, "2"),

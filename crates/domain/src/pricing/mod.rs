@@ -39,4 +39,4 @@ pub use lines::{PriceLine, price_lines};
 pub use multiplier::{Multiplier, Multipliers};
 pub use outcome::is_charged;
 pub use quote::{Quote, quote};
-pub use rise::{Rise, rises};
+pub use rise::{Rise, named_once, rises};

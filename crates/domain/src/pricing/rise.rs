@@ -38,6 +38,17 @@ pub struct Rise {
     pub before: String,
     /// What it becomes.
     pub after: String,
+    /// The price by which the class is charged, which others may fall back on too; `None` where a class has its own.
+    pub price_key: Option<String>,
+}
+
+/// One rise for each price that rises: of classes that fall back on one price, the first. For people who read them only,
+/// as another class may have had a price of its own before.
+pub fn named_once(rises: Vec<Rise>) -> Vec<Rise> {
+    let mut keys = BTreeSet::new();
+    let mut named = rises;
+    named.retain(|rise| rise.price_key.as_ref().is_none_or(|key| keys.insert(key.clone())));
+    named
 }
 
 /// Every class of which something costs more under `new` than under `old`, each with the plainest circumstances in which
@@ -51,7 +62,6 @@ pub fn rises(old: &FrozenPrice, new: &FrozenPrice) -> Vec<Rise> {
         old,
         new,
         classes: BTreeSet::new(),
-        keys: BTreeSet::new(),
         rises: Vec::new(),
     };
     for (met, words) in circumstances(&old.entry, &new.entry) {
@@ -68,6 +78,7 @@ fn multiplier_rise(old: &FrozenPrice, new: &FrozenPrice) -> Option<Rise> {
         line: "every price (multiplier)".to_owned(),
         before: old.multipliers.product(),
         after: new.multipliers.product(),
+        price_key: None,
     })
 }
 
@@ -76,8 +87,6 @@ struct Found<'a> {
     new: &'a FrozenPrice,
     /// Classes that are known to rise; one case of each is enough.
     classes: BTreeSet<&'static str>,
-    /// Prices that were named already: several classes may fall back on one.
-    keys: BTreeSet<String>,
     rises: Vec<Rise>,
 }
 
@@ -180,9 +189,6 @@ impl Found<'_> {
         }
         self.classes.insert(name);
         let line = new.lines().into_iter().find(|line| Some(line.class.as_str()) == class);
-        if line.is_some_and(|line| !self.keys.insert(line.price_key)) {
-            return;
-        }
         let words = words.join(", ");
         self.rises.push(Rise {
             class: Some(name),
@@ -193,6 +199,7 @@ impl Found<'_> {
             },
             before: usd_per(before, unit, quantity),
             after: usd_per(after, unit, quantity),
+            price_key: line.map(|line| line.price_key),
         });
     }
 }

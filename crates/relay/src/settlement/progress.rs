@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use domain::{
+    clock::UnixMs,
     pricing::Charge,
     request::{Reason, RequestRecord},
 };
@@ -40,7 +41,8 @@ impl Settlement {
         if !open.story.knows_prompt(observed) {
             return Noted::NotYet;
         }
-        if let Some(so_far) = open.story.so_far(observed, metered_output) {
+        let now = open.story.parts.ledger.clock().now();
+        if let Some(so_far) = open.story.so_far(observed, metered_output, now) {
             open.credit.progress(&so_far.charge, so_far.provider, so_far.record);
         }
         Noted::Yes
@@ -65,10 +67,10 @@ impl Story {
     }
 
     /// `None` when there is nobody to pay or no price for it: then a crash gives everything back.
-    fn so_far(&self, observed: &Observed, metered_output: u64) -> Option<SoFar> {
+    fn so_far(&self, observed: &Observed, metered_output: u64, now: UnixMs) -> Option<SoFar> {
         let winner = self.winner.as_ref()?;
         let accounted = usage_so_far(&self.request, observed, metered_output);
-        let priced = self.price(winner, &accounted, observed).ok()?;
+        let priced = self.price(winner, &accounted, observed, now).ok()?;
         let mut record = Box::new(self.record.clone());
         record.served_model.clone_from(&observed.served_model);
         record.usage = accounted.usage;
