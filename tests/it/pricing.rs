@@ -229,6 +229,10 @@ async fn tiers_costs_margins_and_previews_agree_with_the_charges() {
     assert!(sums[0].0 > 1 && sums.iter().all(|sum| *sum == sums[0]), "{sums:?}");
     let charged = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charge";
     assert_eq!(app.number(charged).await, sums[0].1);
+    let owed = "SELECT CAST(COALESCE(-SUM(amount), 0) AS BIGINT) FROM entry WHERE account LIKE 'provider_payable:%'";
+    assert_eq!(app.number(owed).await, sums[0].2, "what the ledger owes to providers");
+    let long = "/margins?from=2026-01-01T00:00:00Z&to=2026-02-02T00:00:00Z&group_by=model";
+    assert_eq!(app.admin.call(Method::GET, long, None).await.0, 400, "at most 31 days");
 
     let changes = json!([{ "kind": "pool_multiplier", "pool": pool, "multiplier": "3.4" }]);
     let preview = app

@@ -45,7 +45,7 @@ async fn under_load_no_request_is_charged_by_another_version_than_its_own() {
     }
     let mut seen = [0; 3];
     let mut near = 0;
-    for request in &closed {
+    for (place, request) in closed.iter().enumerate() {
         assert_eq!(request["reason"], "completed", "{request}");
         let admitted_at = UnixMs::from_rfc3339(request["started_at"].as_str().unwrap()).unwrap();
         let expected = expected_place(&versions, admitted_at);
@@ -64,6 +64,12 @@ async fn under_load_no_request_is_charged_by_another_version_than_its_own() {
             );
         }
         assert_eq!(cost_of(request), recomputed(request), "{request}");
+        // the public list says the same of that instant; some are enough
+        if place.is_multiple_of(10) {
+            let in_force = versions.iter().rposition(|(_, at)| *at <= admitted_at).unwrap();
+            let listed = listed_factor(&app, admitted_at).await;
+            assert_eq!(listed, MULTIPLIERS[in_force], "at {admitted_at:?}");
+        }
     }
     assert!(
         seen.iter().all(|count| *count > 0),
@@ -89,6 +95,19 @@ fn expected_place(versions: &[(i64, UnixMs)], admitted_at: UnixMs) -> usize {
     });
     let factor = |place: &usize| MULTIPLIERS[*place].parse::<domain::pricing::Multiplier>().unwrap();
     candidates.min_by_key(factor).unwrap()
+}
+
+/// The factor that everybody can look up, as of an instant.
+async fn listed_factor(app: &TestApp, at: UnixMs) -> String {
+    let path = format!("/v1/pricing?model=openai/gpt-4o&at={}", at.to_rfc3339());
+    let list: Value = reqwest::get(format!("{}{path}", app.relay_url()))
+        .await
+        .expect("an answer")
+        .json()
+        .await
+        .expect("JSON");
+    let price = &list["models"][0]["offers"][0]["price"];
+    price["multiplier"].as_str().expect("a factor").to_owned()
 }
 
 fn cost_of(request: &Value) -> i64 {

@@ -26,6 +26,7 @@ mod pools;
 mod price_preview;
 mod prices;
 mod providers;
+mod reports;
 mod requests;
 mod tenants;
 mod wire;
@@ -42,6 +43,7 @@ use actix_web::{
 use catalog::{CatalogCache, NoticePeriod};
 pub use document::openapi;
 use ledger::archive::Archive;
+pub use reports::Reports;
 use store::{Database, keyring::Keyring};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -66,6 +68,8 @@ pub struct AdminParts {
     pub callers: Arc<CallerCache>,
     /// Takes what movements of credit changed, after their commit.
     pub archive: Archive,
+    /// Whether a report runs.
+    pub reports: Reports,
 }
 
 /// Mounts everything under `/admin/v1`, the OpenAPI document at `/admin/v1/openapi.json` included.

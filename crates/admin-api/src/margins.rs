@@ -2,7 +2,7 @@
 
 use actix_web::{get, web::Json};
 use domain::{RequestId, TenantId, clock::UnixMs};
-use request_log::{GroupBy, Margin, MarginFilter, Window, operator_margins};
+use request_log::{GroupBy, Margin, MarginFilter, operator_margins};
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -12,6 +12,7 @@ use crate::{
     error::{AdminError, Answer},
     input::Params,
     page::{Page, page_bounds},
+    reports,
     wire::{Usd, wire_enum},
 };
 
@@ -56,7 +57,8 @@ struct MarginRow {
     /// What customers paid.
     #[schema(value_type = Usd)]
     revenue_usd: SumUsd,
-    /// What providers bill: list price times the pool's cost multiplier, and what the operator bears beside it.
+    /// What is owed to providers: list price times the pool's cost multiplier, and what the operator bears beside it, also
+    /// what became known after the charge.
     #[schema(value_type = Usd)]
     cost_usd: SumUsd,
     /// Revenue less cost.
@@ -84,7 +86,7 @@ struct MarginParams {
     /// Requests admitted from this instant on, as RFC 3339 text.
     #[param(format = DateTime)]
     from: String,
-    /// Requests admitted before this instant.
+    /// Requests admitted before this instant; at most 31 days after `from`.
     #[param(format = DateTime)]
     to: String,
     /// What the sums are of.
@@ -97,15 +99,13 @@ struct MarginParams {
     limit: Option<String>,
 }
 
-/// Revenue, cost and margin of the requests of a window, in the order of what they are grouped by.
+/// Revenue, cost and margin of the requests of a window, in the order of what they are grouped by. One margin report or
+/// price preview runs at a time on a node; others get 503.
 #[utoipa::path(tag = "prices", params(MarginParams), responses((status = 200, body = Page<MarginRow>)))]
 #[get("/margins")]
 async fn list_margins(operator: ReadOperator, params: Params<MarginParams>) -> Answer<Json<Page<MarginRow>>> {
     let params = params.0;
-    let window = Window {
-        from: read_instant("from", &params.from)?,
-        to: read_instant("to", &params.to)?,
-    };
+    let window = reports::window(read_instant("from", &params.from)?, read_instant("to", &params.to)?)?;
     let group_by = MarginGroup::deserialize(serde_json::Value::from(params.group_by))
         .map_err(|_| AdminError::invalid("group_by", "expected `model`, `pool`, `tenant` or `request`"))?;
     // an empty cursor is the key of what has none
@@ -116,6 +116,7 @@ async fn list_margins(operator: ReadOperator, params: Params<MarginParams>) -> A
         after: bounds.cursor.clone(),
     };
     check_cursor(&filter)?;
+    let _turn = operator.parts().reports.begin()?;
     let rows = operator_margins(operator.parts().database.readers(), &filter, bounds.rows_to_read()).await?;
     Ok(Json(bounds.page(rows, |row| row.key.clone(), MarginRow::from)))
 }

@@ -9,22 +9,23 @@ use domain::{
     pricing::{Circumstances, FrozenPrice, charge},
     request::RequestRecord,
 };
-use request_log::{Window, operator_scan};
+use request_log::operator_scan;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     access::FullOperator,
-    error::{AdminError, Answer},
+    error::Answer,
     input::Body,
     margins::SumUsd,
     prices::PriceChangeInput,
+    reports,
     wire::{Instant, Usd},
 };
 
-/// The longest window, in milliseconds: 31 days.
-const LONGEST_WINDOW_MS: i64 = 31 * 86_400_000;
+/// The most records that are computed again.
+const MOST_RECORDS: usize = 1_000_000;
 /// Records read at once.
 const PAGE: u32 = 500;
 /// Tenants, and models, that are kept apart. More are summed as one, so that memory is bounded.
@@ -81,6 +82,8 @@ struct PricePreviewAnswer {
     requests: u64,
     /// Requests that were charged and have no price now, before or after the change.
     requests_left_out: u64,
+    /// Whether the window holds more than a million requests: then these are the first of them.
+    truncated: bool,
     /// By the prices that are in force now.
     before: PreviewSums,
     /// By those prices with the changes.
@@ -129,37 +132,38 @@ struct Sums {
 }
 
 /// Computes past usage again, by the prices in force and by those with the changes: with the code that charges requests.
-/// Nothing is published. Holds are not applied: they would have been others.
+/// Nothing is published. Holds are not applied: they would have been others. One preview or margin report runs at a time
+/// on a node; others get 503.
 #[utoipa::path(tag = "prices", request_body = PricePreviewInput, responses((status = 200, body = PricePreviewAnswer)))]
 #[post("/prices/preview")]
 async fn preview_prices(operator: FullOperator, body: Body<PricePreviewInput>) -> Answer<Json<PricePreviewAnswer>> {
     let PricePreviewInput { from, to, changes } = body.0;
-    let length_ms = to.0.0.saturating_sub(from.0.0);
-    if !(0..=LONGEST_WINDOW_MS).contains(&length_ms) {
-        return Err(AdminError::invalid(
-            "to",
-            "give an instant after `from`, at most 31 days",
-        ));
-    }
+    let window = reports::window(from.0, to.0)?;
+    let _turn = operator.parts().reports.begin()?;
     let database = &operator.parts().database;
     let changes: Vec<PriceChange> = changes.into_iter().map(PriceChange::from).collect();
-    let preview = catalog::preview_prices(database.readers(), &changes, database.now().await?).await?;
-    let window = Window { from: from.0, to: to.0 };
+    let preview = catalog::preview_prices(database, &changes, database.now().await?).await?;
     let mut sums = Sums::default();
     let mut after: Option<RequestId> = None;
-    loop {
+    let mut read = 0;
+    let truncated = loop {
         let records = operator_scan(database.readers(), window, after, PAGE).await?;
-        let Some(last) = records.last() else { break };
+        let Some(last) = records.last() else { break false };
+        if read >= MOST_RECORDS {
+            break true;
+        }
+        read += records.len();
         after = Some(last.id);
         for record in &records {
             sums.add(&preview, record);
         }
-    }
+    };
     Ok(Json(PricePreviewAnswer {
         from,
         to,
         requests: sums.all.requests,
         requests_left_out: sums.left_out,
+        truncated,
         before: sums.all.sums(0),
         after: sums.all.sums(1),
         tenants: movers(sums.tenants),

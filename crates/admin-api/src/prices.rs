@@ -52,11 +52,18 @@ struct PriceVersion {
     actor: String,
     /// Why, for people.
     note: String,
+    /// By which notice period, in days, it was checked when it was published; 0 where none applied, as for first prices.
+    /// `null` for versions of releases that did not note it.
+    #[schema(required)]
+    notice_days: Option<u32>,
     /// That it was cancelled before its instant, and so never holds; `null` otherwise.
     #[schema(required)]
     cancelled: Option<PriceCancellation>,
     /// What it changed.
     items: Vec<PriceItem>,
+    /// How many lines it changed that this list leaves out: after 5,000 lines a list names versions only. Ask for the
+    /// version by itself.
+    items_left_out: u64,
 }
 
 /// The cancellation of a version.
@@ -98,7 +105,9 @@ impl From<PriceVersionView> for PriceVersion {
             published_at: Instant(view.published_at),
             actor: view.actor,
             note: view.note,
+            notice_days: view.notice_days,
             cancelled: view.cancelled.map(PriceCancellation::from),
+            items_left_out: view.items_left_out,
             items: view.items.into_iter().map(PriceItem::from).collect(),
         }
     }
@@ -198,7 +207,7 @@ struct NewPriceVersionInput {
     /// Why, for people; shown in the history.
     #[serde(default)]
     note: String,
-    /// From when it holds: at least five seconds ahead, and after the notice period if any price rises. As soon as
+    /// From when it holds: at least ten seconds ahead, and after the notice period if any price rises. As soon as
     /// possible when left out.
     effective_at: Option<Instant>,
     /// What changes; each subject once.
@@ -351,7 +360,7 @@ async fn get_price_book(operator: ReadOperator, params: Params<PriceBookParams>)
         Some(text) => UnixMs::from_rfc3339(&text)
             .ok_or_else(|| AdminError::invalid("at", "write RFC 3339 text such as 2026-11-21T12:00:00Z"))?,
     };
-    let view = catalog::price_at(database.readers(), at).await?;
+    let view = catalog::price_at(database, at).await?;
     let mut items = Vec::new();
     for line in view.offers {
         items.push(item(

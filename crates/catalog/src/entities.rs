@@ -146,6 +146,25 @@ pub mod offer {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+pub mod offer_first_sale {
+    //! Since when an offer was for sale, whatever has become of it; insert-only.
+
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "offer_first_sale")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub offer_id: Uuid,
+        pub at_ms: i64,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 pub mod price_version {
     //! Versions of the price book; insert-only.
 
@@ -160,6 +179,7 @@ pub mod price_version {
         pub published_at_ms: i64,
         pub actor: String,
         pub note: String,
+        pub notice_days: Option<i64>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -19,6 +19,8 @@ mod page;
 mod pool;
 mod price_book;
 mod provider;
+mod reading;
+mod sales;
 mod seed;
 mod snapshot;
 mod wording;

@@ -7,7 +7,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 use store::{Tx, audit::Actor};
 
-use crate::{CatalogError, alias, change, entities::model, page::page_length, wording};
+use crate::{CatalogError, alias, change, entities::model, page::page_length, sales, wording};
 
 /// What a model does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -274,6 +274,7 @@ pub async fn update_model(tx: &Tx, actor: &Actor, id: &str, update: UpdateModel)
         .reset_all()
         .update(tx.connection())
         .await?;
+    sales::note_first_sales(tx).await?;
     change::record(tx, actor, "model.update", id, Some(&before), Some(&after)).await?;
     Ok(after)
 }

@@ -18,6 +18,7 @@ use crate::{
     pool::get_pool,
     price_book::{self, NoticePeriod, PriceChange, PriceKind},
     provider::get_provider,
+    sales,
     seed::seed_offers,
     wording,
 };
@@ -208,6 +209,7 @@ pub async fn create_offers(tx: &Tx, actor: &Actor, new: Vec<NewOffer>) -> Result
         view.price_version = Some(published.version);
         change::record(tx, actor, "offer.create", &view.id.to_string(), None, Some(&*view)).await?;
     }
+    sales::note_first_sales(tx).await?;
     Ok(views)
 }
 
@@ -304,6 +306,7 @@ pub async fn update_offer(tx: &Tx, actor: &Actor, id: OfferId, update: UpdateOff
         .reset_all()
         .update(tx.connection())
         .await?;
+    sales::note_first_sales(tx).await?;
     change::record(tx, actor, "offer.update", &id.to_string(), Some(&before), Some(&after)).await?;
     Ok(after)
 }

@@ -13,7 +13,7 @@ use crate::{
     page::page_length,
     price_book::{self, NoticePeriod, PriceChange, PriceKind},
     provider::get_provider,
-    wording,
+    sales, wording,
 };
 
 /// A pool as operators see it.
@@ -161,6 +161,7 @@ pub async fn update_pool(tx: &Tx, actor: &Actor, id: PoolId, update: UpdatePool)
         .reset_all()
         .update(tx.connection())
         .await?;
+    sales::note_first_sales(tx).await?;
     change::record(tx, actor, "pool.update", &id.to_string(), Some(&before), Some(&after)).await?;
     Ok(after)
 }

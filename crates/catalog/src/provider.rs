@@ -14,7 +14,7 @@ use crate::{
     change,
     entities::{credential, pool, provider},
     page::page_length,
-    wording,
+    sales, wording,
 };
 
 /// A provider as operators see it.
@@ -220,6 +220,7 @@ pub async fn update_provider(
         .reset_all()
         .update(tx.connection())
         .await?;
+    sales::note_first_sales(tx).await?;
     change::record(
         tx,
         actor,

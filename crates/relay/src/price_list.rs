@@ -7,12 +7,19 @@ use catalog::{NoticePeriod, PriceListing, Snapshot};
 use domain::clock::UnixMs;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
+use store::Backend;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Lists of single models and tiers that are kept; more are rendered each time.
 const MOST_KEPT: usize = 1_024;
-/// Readings of past prices that may be under way at once: everybody may ask, and they cost the database time.
-const MOST_READINGS: usize = 4;
+/// Readings of past prices that may be under way at once: everybody may ask, and they cost the database time. SQLite has
+/// few connections for reading, which requests need too, and ends no statement that takes long.
+const fn most_readings(backend: Backend) -> usize {
+    match backend {
+        Backend::Sqlite => 1,
+        Backend::Postgres => 3,
+    }
+}
 
 /// How a list is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,11 +82,11 @@ pub struct PriceList {
 
 impl PriceList {
     /// Nothing rendered yet.
-    pub fn new(notice: NoticePeriod) -> Self {
+    pub fn new(notice: NoticePeriod, backend: Backend) -> Self {
         Self {
             notice,
             kept: Mutex::default(),
-            readings: Semaphore::new(MOST_READINGS),
+            readings: Semaphore::new(most_readings(backend)),
         }
     }
 
@@ -100,13 +107,19 @@ impl PriceList {
     pub fn current<E>(
         &self,
         snapshot: &Snapshot,
-        wanted: Wanted,
+        mut wanted: Wanted,
         now: UnixMs,
         render: impl FnOnce(PriceListing) -> Result<Vec<u8>, E>,
     ) -> Result<Arc<Rendered>, E>
     where
         E: From<catalog::CatalogError>,
     {
+        // one list for every spelling of a name; an unknown one is refused below
+        if let Some(name) = &mut wanted.model
+            && let Some(model) = snapshot.model(name)
+        {
+            *name = model.id.to_string();
+        }
         let edition = Edition {
             catalog_read_at: snapshot.read_at().0,
             change_version: snapshot.change_version(),
@@ -125,7 +138,9 @@ impl PriceList {
         let next_change_at = listing.next_change_at;
         let rendered = Arc::new(Rendered::new(render(listing)?, next_change_at));
         let mut kept = self.kept.lock();
-        if kept.0 == edition && kept.1.len() < MOST_KEPT {
+        // the full lists are few, and the dearest to render
+        let is_full = wanted.model.is_none();
+        if kept.0 == edition && (is_full || kept.1.len() < MOST_KEPT) {
             kept.1.insert(wanted, Arc::clone(&rendered));
         }
         Ok(rendered)

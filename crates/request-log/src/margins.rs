@@ -42,7 +42,8 @@ pub struct Margin {
     pub requests: i64,
     /// What customers paid.
     pub revenue: i128,
-    /// What providers bill: for winning attempts, and what the operator bears beside them.
+    /// What is owed to providers for them: for winning attempts, and what the operator bears beside them, whenever it
+    /// became known.
     pub cost: i128,
 }
 
@@ -58,16 +59,23 @@ pub async fn operator_margins(
     let backend = connection.get_database_backend();
     let key = key_of(filter.group_by, backend);
     let (first, end) = filter.window.ids();
-    let mut values: Vec<Value> = vec![first.as_uuid().into(), end.as_uuid().into()];
+    let mut values: Vec<Value> = vec![
+        first.as_uuid().into(),
+        end.as_uuid().into(),
+        first.to_string().into(),
+        end.to_string().into(),
+    ];
     let mut after = String::new();
     if let Some(cursor) = &filter.after {
         values.push(cursor_value(filter.group_by, cursor)?);
-        after = format!("AND {key} > $3");
+        after = format!("AND {key} > $5");
     }
+    let reference = reference_of(backend);
     let sql = format!(
         "SELECT {key} AS group_key, COUNT(*) AS requests, CAST(SUM(c.amount) AS TEXT) AS revenue, \
-         CAST(SUM(c.provider_cost + c.unbilled) AS TEXT) AS cost \
+         CAST(SUM(c.provider_cost + c.unbilled + COALESCE(a.amount, 0)) AS TEXT) AS cost \
          FROM charge AS c LEFT JOIN request AS r ON r.id = c.request_id \
+         LEFT JOIN ({COSTS_APART}) AS a ON a.reference = {reference} \
          WHERE c.request_id >= $1 AND c.request_id < $2 {after} GROUP BY {key} ORDER BY {key} LIMIT {limit}"
     );
     let statement = Statement::from_sql_and_values(backend, sql, values);
@@ -75,10 +83,28 @@ pub async fn operator_margins(
     rows.iter().map(|row| margin(row, filter.group_by)).collect()
 }
 
+/// What a request cost beside its charge row: after it was charged, or sent before its hold was refused. The debits; their
+/// credits are what is owed to providers.
+const COSTS_APART: &str = "SELECT t.reference, CAST(SUM(e.amount) AS BIGINT) AS amount \
+     FROM tx AS t JOIN entry AS e ON e.tx_id = t.id \
+     WHERE t.kind IN ('late_cost', 'refused_cost') AND t.reference >= $3 AND t.reference < $4 AND e.amount > 0 \
+     GROUP BY t.reference";
+
+/// A charge's request as transactions name it.
+const fn reference_of(backend: DbBackend) -> &'static str {
+    match backend {
+        DbBackend::Postgres => "'req_' || REPLACE(c.request_id::text, '-', '')",
+        _ => "'req_' || LOWER(HEX(c.request_id))",
+    }
+}
+
 const fn key_of(group_by: GroupBy, backend: DbBackend) -> &'static str {
     match (group_by, backend) {
         (GroupBy::Model, _) => "COALESCE(r.model, '')",
-        (GroupBy::Pool, DbBackend::Postgres) => "COALESCE(r.record_json::json ->> 'pool', '')",
+        // what an upstream said is in the record too, and PostgreSQL takes no NUL out of JSON, wherever it is
+        (GroupBy::Pool, DbBackend::Postgres) => {
+            r"COALESCE(REPLACE(r.record_json, '\u0000', '\u0001')::json ->> 'pool', '')"
+        }
         (GroupBy::Pool, _) => "COALESCE(json_extract(r.record_json, '$.pool'), '')",
         (GroupBy::Tenant, _) => "c.tenant_id",
         (GroupBy::Request, _) => "c.request_id",

@@ -105,7 +105,7 @@ impl Node {
             gate: self.gate.clone(),
             background: self.background.clone(),
             retries: relay::RetryBudget::default(),
-            price_list: relay::PriceList::new(config.pricing.notice()),
+            price_list: relay::PriceList::new(config.pricing.notice(), self.database.backend()),
             settings: config.relay.clone(),
         }
     }
@@ -119,6 +119,7 @@ impl Node {
             catalog: Arc::clone(&self.catalog),
             callers: Arc::clone(&self.callers),
             archive: self.archive.clone(),
+            reports: admin_api::Reports::default(),
             notice: config.pricing.notice(),
         }
     }

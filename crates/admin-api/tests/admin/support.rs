@@ -122,6 +122,7 @@ impl World {
             operators: Arc::new(OperatorCache::new()),
             catalog: Arc::new(catalog),
             archive: ledger::archive::Archive::off(),
+            reports: admin_api::Reports::default(),
             callers: Arc::new(CallerCache::new()),
             notice: catalog::NoticePeriod::of_days(notice_days).unwrap(),
         };

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use domain::{clock::UnixMs, pricing::Multiplier};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::de::DeserializeOwned;
+use store::Database;
 
 use super::{
     BookSpan, CancellationView, ModelOverride, OfferPrice, PoolMultiplier, PriceBook, PriceBookView, PriceItemView,
@@ -15,7 +16,11 @@ use crate::{
     CatalogError,
     entities::{price_item, price_version},
     page::page_length,
+    reading,
 };
+
+/// The most lines in a list of versions.
+const MOST_LISTED_LINES: u64 = 5_000;
 
 /// One version with what it changed.
 ///
@@ -34,7 +39,8 @@ pub async fn get_price_version(
         .ok_or_else(|| CatalogError::not_found("price version", version))
 }
 
-/// Versions, newest first, older than `before` when given, with what they changed.
+/// Versions, newest first, older than `before` when given, with what they changed, as long as that is a few thousand lines
+/// together; the versions after that only say how many lines they have.
 ///
 /// # Errors
 /// What the database says.
@@ -49,11 +55,37 @@ pub async fn list_price_versions(
         .limit(page_length(limit))
         .all(connection)
         .await?;
-    let items = price_item::Entity::find()
+    let counts: Vec<(i64, i64)> = price_item::Entity::find()
+        .select_only()
+        .column(price_item::Column::Version)
+        .column_as(price_item::Column::Subject.count(), "lines")
         .filter(price_item::Column::Version.is_in(rows.iter().map(|row| row.version)))
+        .group_by(price_item::Column::Version)
+        .into_tuple()
         .all(connection)
         .await?;
-    join(connection, rows, items).await
+    let mut counts: HashMap<i64, u64> = counts
+        .into_iter()
+        .map(|(version, lines)| (version, u64::try_from(lines).unwrap_or(0)))
+        .collect();
+    let mut total = 0_u64;
+    let mut shown = Vec::new();
+    for row in &rows {
+        total = total.saturating_add(counts.get(&row.version).copied().unwrap_or(0));
+        if shown.is_empty() || total <= MOST_LISTED_LINES {
+            shown.push(row.version);
+            counts.remove(&row.version);
+        }
+    }
+    let items = price_item::Entity::find()
+        .filter(price_item::Column::Version.is_in(shown))
+        .all(connection)
+        .await?;
+    let mut views = join(connection, rows, items).await?;
+    for view in &mut views {
+        view.items_left_out = counts.get(&view.version).copied().unwrap_or(0);
+    }
+    Ok(views)
 }
 
 /// What was ever said about one subject, newest first, older than version `before` when given. Each version shows only
@@ -88,8 +120,11 @@ pub async fn price_history(
 ///
 /// # Errors
 /// What the database says.
-pub async fn price_at(connection: &impl ConnectionTrait, instant: UnixMs) -> Result<PriceBookView, CatalogError> {
-    let book = PriceBook::load(connection, BookSpan::At(instant)).await?;
+pub async fn price_at(database: &Database, instant: UnixMs) -> Result<PriceBookView, CatalogError> {
+    let reading = reading::begin(database).await?;
+    let book = PriceBook::load(&reading, BookSpan::At(instant)).await;
+    reading.rollback().await?;
+    let book = book?;
     let step = book.step_at(instant);
     let point = step.and_then(|step| book.versions.get(step)).copied();
     let mut view = PriceBookView {
@@ -203,8 +238,10 @@ async fn join(
             published_at: UnixMs(row.published_at_ms),
             actor: row.actor,
             note: row.note,
+            notice_days: row.notice_days.and_then(|days| u32::try_from(days).ok()),
             cancelled: cancelled.remove(&row.version),
             items,
+            items_left_out: 0,
         }
     });
     Ok(views.collect())

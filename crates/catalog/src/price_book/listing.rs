@@ -1,6 +1,9 @@
 //! The price list for everybody: per model and offer the list price, the multipliers and what they come to.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use domain::{
     OfferId, PoolId,
@@ -10,15 +13,17 @@ use domain::{
 };
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde::{Serialize, Serializer};
+use store::Database;
 
 use super::{
-    BookSpan, PriceBook, VersionPoint,
+    BookRows, BookSpan, PriceBook, VersionPoint,
     points::{PricePoint, place_at, price_points},
 };
 use crate::{
     CatalogError, alias,
-    entities::{model, offer, pool, provider},
+    entities::{model, offer, offer_first_sale, pool, provider},
     offer::OfferView,
+    reading,
 };
 
 /// The prices of one instant.
@@ -177,45 +182,80 @@ pub(crate) fn head(at: Option<UnixMs>, point: Option<VersionPoint>, tier: Option
     }
 }
 
-/// The prices at any instant, past, present or announced, of everything that had one then; of one model, when given.
+/// The prices at any instant, past, present or announced, of everything that had one then and is or once was for
+/// sale; of one model, when given.
 ///
 /// # Errors
 /// [`CatalogError::NotFound`] for an unknown model or tier.
 pub async fn listing_at(
-    connection: &impl ConnectionTrait,
+    database: &Database,
     at: UnixMs,
     model: Option<&str>,
     tier: Option<&str>,
 ) -> Result<PriceListing, CatalogError> {
+    let reading = reading::begin(database).await?;
+    let material = read_material(&reading, at, model, tier).await;
+    reading.rollback().await?;
+    let material = material?;
+    reading::compute(move || list(material, at)).await
+}
+
+/// What a list is made of.
+struct Material {
+    rows: BookRows,
+    offers: Vec<KnownOffer>,
+    names: BTreeMap<String, String>,
+    tier: Option<String>,
+}
+
+async fn read_material(
+    connection: &impl ConnectionTrait,
+    at: UnixMs,
+    model: Option<&str>,
+    tier: Option<&str>,
+) -> Result<Material, CatalogError> {
     let model = match model {
         None => None,
         Some(name) => Some(find(connection, name).await?),
     };
-    let book = PriceBook::load(connection, BookSpan::At(at)).await?;
+    if let Some(tier) = tier {
+        known_tier(connection, tier).await?;
+    }
+    Ok(Material {
+        rows: BookRows::load(connection, BookSpan::At(at)).await?,
+        offers: public_offers(connection, model.as_deref()).await?,
+        names: model_names(connection).await?,
+        tier: tier.map(str::to_owned),
+    })
+}
+
+fn list(material: Material, at: UnixMs) -> Result<PriceListing, CatalogError> {
+    let Material {
+        rows,
+        offers,
+        names,
+        tier,
+    } = material;
+    let book = PriceBook::of_rows(&rows)?;
     let step = book.step_at(at);
-    let tier = match tier {
-        None => None,
-        Some(name) => Some((name, known_tier(connection, name).await?)),
-    };
-    let listed_tier = tier.map(|(name, ())| ListedTier {
+    let timeline = tier.as_deref().and_then(|name| book.tier(name));
+    let listed_tier = tier.as_deref().map(|name| ListedTier {
         name: name.to_owned(),
         multiplier: tier_factor(&book, name, step),
     });
-    let timeline = tier.and_then(|(name, ())| book.tier(name));
     let mut listing = head(
         Some(at),
         step.and_then(|step| book.versions().get(step)).copied(),
         listed_tier,
     );
     let mut models: BTreeMap<String, Vec<ListedOffer>> = BTreeMap::new();
-    for known in known_offers(connection, model.as_deref()).await? {
+    for known in offers {
         let terms = book.terms_of(known.view.id, known.view.pool, &known.view.model);
         let points = price_points(book.versions(), &terms, timeline);
         if let Some(offer) = listed_offer(&known.names(), &points, at) {
             models.entry(known.view.model).or_default().push(offer);
         }
     }
-    let names = model_names(connection).await?;
     for (id, offers) in models {
         let name = names.get(&id).map_or(id.as_str(), String::as_str);
         listing.models.extend(listed_model(&id, name, offers));
@@ -259,6 +299,8 @@ pub(super) struct KnownOffer {
     provider: String,
     pool: String,
     for_sale: bool,
+    /// Whether it can be bought, or could once.
+    was_for_sale: bool,
 }
 
 impl KnownOffer {
@@ -275,6 +317,21 @@ impl KnownOffer {
     /// The names for people who publish prices.
     pub fn label(&self) -> String {
         format!("{} in pool {}", self.view.model, self.pool)
+    }
+}
+
+/// The offers whose prices everybody may see: those that are or once were for sale. Of one model, when given, which has
+/// one.
+pub(super) async fn public_offers(
+    connection: &impl ConnectionTrait,
+    model: Option<&str>,
+) -> Result<Vec<KnownOffer>, CatalogError> {
+    let mut offers = known_offers(connection, model).await?;
+    offers.retain(|known| known.was_for_sale);
+    match model.filter(|_| offers.is_empty()) {
+        // as if it did not exist: it may be prepared for a launch
+        Some(model) => Err(CatalogError::not_found("model", model)),
+        None => Ok(offers),
     }
 }
 
@@ -302,6 +359,8 @@ pub(super) async fn known_offers(
         .all(connection)
         .await?;
     let models: std::collections::BTreeSet<String> = models.into_iter().map(|row| row.id).collect();
+    let sold = offer_first_sale::Entity::find().all(connection).await?;
+    let sold: HashSet<_> = sold.into_iter().map(|row| row.offer_id).collect();
     let mut known = Vec::new();
     for row in wanted.all(connection).await? {
         let enabled = row.enabled && models.contains(&row.model_id);
@@ -315,6 +374,7 @@ pub(super) async fn known_offers(
             provider: provider.slug.clone(),
             pool: pool.name.clone(),
             for_sale: enabled && pool.enabled && provider.enabled,
+            was_for_sale: sold.contains(&view.id.as_uuid()),
             view,
         });
     }

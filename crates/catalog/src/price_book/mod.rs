@@ -190,11 +190,23 @@ pub struct PriceVersionView {
     pub actor: String,
     /// Why, for people.
     pub note: String,
+    /// By which notice period, in days, it was checked when it was published; 0 where none applied, as for first prices.
+    /// `None` for versions of releases that did not note it.
+    pub notice_days: Option<u32>,
     /// That it was cancelled before its instant, and so never holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancelled: Option<CancellationView>,
     /// What it changed.
     pub items: Vec<PriceItemView>,
+    /// How many lines more it changed, which a list of versions leaves out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub items_left_out: u64,
+}
+
+// serde gives a reference
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The cancellation of a version.

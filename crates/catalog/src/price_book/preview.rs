@@ -8,13 +8,14 @@ use domain::{
     pricing::{FrozenPrice, Multiplier},
 };
 use sea_orm::ConnectionTrait;
+use store::Database;
 
 use super::{
     BookRows, BookSpan, PriceBook, PriceChange, PriceVersionView, Terms,
     listing::known_offers,
     publish::{check_one, check_together, item_view, point_of, rows_of},
 };
-use crate::CatalogError;
+use crate::{CatalogError, reading};
 
 /// The prices in force, and what they would be with the changes.
 #[derive(Debug)]
@@ -35,6 +36,17 @@ struct Side {
 /// # Errors
 /// As publishing the changes would say.
 pub async fn preview_prices(
+    database: &Database,
+    changes: &[PriceChange],
+    at: UnixMs,
+) -> Result<PricePreview, CatalogError> {
+    let reading = reading::begin(database).await?;
+    let preview = put_beside(&reading, changes, at).await;
+    reading.rollback().await?;
+    preview
+}
+
+async fn put_beside(
     connection: &impl ConnectionTrait,
     changes: &[PriceChange],
     at: UnixMs,
@@ -50,7 +62,9 @@ pub async fn preview_prices(
         published_at: at,
         actor: String::new(),
         note: String::new(),
+        notice_days: None,
         cancelled: None,
+        items_left_out: 0,
         items: changes.iter().map(item_view).collect::<Result<_, _>>()?,
     };
     let after = before.with(point_of(&imagined), rows_of(&imagined));

@@ -73,7 +73,9 @@ pub async fn publish(
         published_at: now,
         actor: actor.as_str().to_owned(),
         note: note.to_owned(),
+        notice_days: Some(if lead_ms > 0 { notice.days() } else { 0 }),
         cancelled: None,
+        items_left_out: 0,
         items: changes.iter().map(item_view).collect::<Result<_, _>>()?,
     };
     settle_instant(tx, &mut view, lead_ms, effective_at.is_some(), notice).await?;
@@ -273,6 +275,7 @@ async fn write(tx: &Tx, view: &PriceVersionView) -> Result<(), CatalogError> {
         published_at_ms: view.published_at.0,
         actor: view.actor.clone(),
         note: view.note.clone(),
+        notice_days: view.notice_days.map(i64::from),
     };
     price_version::Entity::insert(version.into_active_model())
         .exec_without_returning(tx.connection())
@@ -301,8 +304,10 @@ mod tests {
             published_at: began_at,
             actor: String::new(),
             note: String::new(),
+            notice_days: None,
             cancelled: None,
             items: Vec::new(),
+            items_left_out: 0,
         };
         let latest = view.effective_at.plus_ms(-COMMIT_LEAD_MS);
         assert!(check_in_time(&view, began_at, latest).is_ok());

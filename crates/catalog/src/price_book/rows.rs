@@ -1,6 +1,6 @@
 //! Reading the rows of a part of the price book. Cancelled versions are left out: they never hold.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use domain::clock::UnixMs;
 use sea_orm::{
@@ -58,16 +58,46 @@ impl BookRows {
         Ok(Self { versions, items })
     }
 
-    /// Everything that was ever said about some subjects, as pairs of kind and subject.
+    /// Everything that was ever said about some subjects, as pairs of kind and subject; and beside it what versions said
+    /// that were cancelled.
     pub async fn load_subjects(
         connection: &impl ConnectionTrait,
         subjects: &[(super::PriceKind, String)],
-    ) -> Result<Self, CatalogError> {
+    ) -> Result<(Self, Vec<price_item::Model>), CatalogError> {
         let versions = read_versions(connection).await?;
-        let mut items = subject_items(connection, subjects).await?;
         let known: HashSet<i64> = versions.iter().map(|point| point.version).collect();
-        items.retain(|item| known.contains(&item.version));
-        Ok(Self { versions, items })
+        let items = subject_items(connection, subjects).await?;
+        let (items, cancelled) = items.into_iter().partition(|item| known.contains(&item.version));
+        Ok((Self { versions, items }, cancelled))
+    }
+
+    /// What holds when a further version takes effect, and what that one says: no more than it takes to see what it would
+    /// change.
+    pub fn up_to(&self, point: VersionPoint, items: &[price_item::Model]) -> Self {
+        let places: HashMap<i64, VersionPoint> = self.versions.iter().map(|point| (point.version, *point)).collect();
+        let mut newest: HashMap<(&str, &str), (VersionPoint, &price_item::Model)> = HashMap::new();
+        for item in &self.items {
+            let Some(place) = places.get(&item.version).filter(|place| order(place) < order(&point)) else {
+                continue;
+            };
+            let subject = (item.kind.as_str(), item.subject.as_str());
+            let is_newer = newest
+                .get(&subject)
+                .is_none_or(|(other, _)| order(other) < order(place));
+            if is_newer {
+                newest.insert(subject, (*place, item));
+            }
+        }
+        let mut rows = Self::default();
+        for (place, item) in newest.into_values() {
+            rows.versions.push(place);
+            rows.items.push(item.clone());
+        }
+        rows.versions.sort_unstable_by_key(order);
+        rows.versions.dedup();
+        rows.versions.push(point);
+        rows.items.extend_from_slice(items);
+        rows
     }
 
     /// The rows with a version more.

@@ -39,8 +39,7 @@ impl Snapshot {
         let timeline = tier.map(|(_, timeline)| timeline);
         let point = step.and_then(|step| self.versions.get(step)).copied();
         let mut listing = listing_head(None, point, listed_tier);
-        let next = self.versions.get(step.map_or(0, |step| step + 1));
-        listing.next_change_at = next.map(|point| point.effective_at);
+        listing.next_change_at = self.next_change_at(now);
         listing.models = match model {
             None => self
                 .models()
@@ -52,6 +51,12 @@ impl Snapshot {
             }
         };
         Ok(listing)
+    }
+
+    /// When the next version takes effect, as far as is known.
+    pub fn next_change_at(&self, now: UnixMs) -> Option<UnixMs> {
+        let next = self.versions.get(self.place_at(now).map_or(0, |step| step + 1))?;
+        Some(next.effective_at)
     }
 
     fn listed(&self, model: &ModelEntry, tier: Option<&Timeline<Multiplier>>, now: UnixMs) -> Option<ListedModel> {

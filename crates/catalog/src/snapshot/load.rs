@@ -6,10 +6,8 @@ use std::{
 };
 
 use domain::{CredentialId, PoolId, ProviderId, clock::UnixMs};
-use sea_orm::{
-    AccessMode, ColumnTrait, ConnectionTrait, EntityTrait, IsolationLevel, QueryFilter, QueryOrder, TransactionTrait,
-};
-use store::{Backend, Database, changes, changes::Topic, keyring::ServerKey, sealed};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use store::{Database, changes, changes::Topic, keyring::ServerKey, sealed};
 
 use super::{CredentialEntry, ModelEntry, OfferEntry, PoolEntry, ProviderEntry, Snapshot};
 use crate::{
@@ -21,6 +19,7 @@ use crate::{
     offer::OfferView,
     price_book::{BookSpan, PriceBook},
     provider::ProviderView,
+    reading,
 };
 
 /// How far back a snapshot knows prices, in milliseconds. Requests freeze theirs at admission, so this only has to
@@ -32,12 +31,7 @@ pub(crate) async fn load(database: &Database, key: &ServerKey) -> Result<Snapsho
     // read before the data: a change in between makes the data newer than clock and notice say, never older
     let now = database.now().await?;
     let versions = changes::read_versions(database.readers(), database.backend()).await?;
-    let (isolation, access) = match database.backend() {
-        Backend::Postgres => (Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)),
-        // a read transaction of SQLite is a consistent view by itself
-        Backend::Sqlite => (None, None),
-    };
-    let reading = database.readers().begin_with_config(isolation, access).await?;
+    let reading = reading::begin(database).await?;
     let snapshot = read(&reading, key, now).await;
     reading.rollback().await?;
     let mut snapshot = snapshot?;

@@ -114,12 +114,11 @@ async fn every_way_to_ask_agrees_with_the_rows_at_any_instant() {
         let snapshot = world.cache().await.snapshot();
         let offer = &snapshot.model("one").unwrap().offers[0];
         let start = versions[0].effective_at;
-        let readers = world.database.readers();
         let knows_gold = versions
             .iter()
             .any(|v| v.items.iter().any(|item| item.kind == PriceKind::TierMultiplier));
         for tier in [None, knows_gold.then_some("gold")] {
-            let history = catalog::model_price_history(readers, "one", tier, world.now().await)
+            let history = catalog::model_price_history(&world.database, "one", tier, world.now().await)
                 .await
                 .unwrap();
             for _ in 0..40 {
@@ -135,7 +134,9 @@ async fn every_way_to_ask_agrees_with_the_rows_at_any_instant() {
                 };
                 let expected = naive(&versions, at, tier);
                 gaps += usize::from(expected.is_none());
-                let list = catalog::listing_at(readers, at, Some("acme/one"), tier).await.unwrap();
+                let list = catalog::listing_at(&world.database, at, Some("acme/one"), tier)
+                    .await
+                    .unwrap();
                 let listed = list.models.first().and_then(|model| model.offers[0].price.as_ref());
                 let shown = |price: &catalog::ListedPrice| {
                     (

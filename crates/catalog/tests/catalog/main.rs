@@ -8,5 +8,6 @@ mod notice;
 mod objects;
 mod prices;
 mod seed;
+mod shown;
 mod snapshot;
 mod support;

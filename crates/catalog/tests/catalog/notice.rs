@@ -202,7 +202,7 @@ async fn a_cancelled_version_never_holds_and_stays_in_the_history() {
         .await
         .unwrap();
     assert_eq!(view.items, falls.items, "what was published stays");
-    let history = catalog::model_price_history(world.database.readers(), "acme/one", None, world.now().await);
+    let history = catalog::model_price_history(&world.database, "acme/one", None, world.now().await);
     let history = history.await.unwrap();
     let states: Vec<_> = history.offers[0]
         .prices

@@ -91,14 +91,12 @@ async fn instants_are_kept_and_versions_hold_in_their_order() {
         sooner.effective_at < next_hour,
         "what was announced before keeps nothing waiting"
     );
-    let book = catalog::price_at(world.database.readers(), sooner.effective_at)
-        .await
-        .unwrap();
+    let book = catalog::price_at(&world.database, sooner.effective_at).await.unwrap();
     assert_eq!(
         (book.version, book.pools[0].multiplier.to_string()),
         (sooner.version, "2".to_owned())
     );
-    let book = catalog::price_at(world.database.readers(), next_hour).await.unwrap();
+    let book = catalog::price_at(&world.database, next_hour).await.unwrap();
     assert_eq!(
         (book.version, book.pools[0].multiplier.to_string()),
         (same.version, "5".to_owned())
@@ -178,6 +176,7 @@ async fn every_past_price_can_be_looked_up() {
     let world = world().await;
     let Shop { pool, offer, .. } = world.shop().await;
     let readers = world.database.readers();
+    let database = &world.database;
     let first = catalog::get_price_version(readers, 1).await.unwrap();
     let start = world.now().await.plus_ms(60_000);
     let steps = [
@@ -210,8 +209,8 @@ async fn every_past_price_can_be_looked_up() {
     for (number, changes) in (0..).zip(steps) {
         publish_ok(&world, Some(start.plus_ms(number * 1_000)), changes).await;
     }
-    let at = |ms: i64| async move { catalog::price_at(readers, start.plus_ms(ms)).await.unwrap() };
-    let before = catalog::price_at(readers, first.effective_at.plus_ms(-1))
+    let at = |ms: i64| async move { catalog::price_at(database, start.plus_ms(ms)).await.unwrap() };
+    let before = catalog::price_at(database, first.effective_at.plus_ms(-1))
         .await
         .unwrap();
     assert_eq!((before.version, before.effective_at, before.offers.len()), (0, None, 0));

@@ -21,8 +21,9 @@ use crate::{
     reply::error_response,
 };
 
-/// For how long a list may be kept by others, in seconds. Changes are announced at least five seconds ahead.
-const MAX_AGE_S: i64 = 5;
+/// For how long a list may be kept by others, in seconds. Changes are published ten seconds ahead at least, and a node knows
+/// them before the last six of these.
+const MAX_AGE_S: i64 = 3;
 /// The same for an instant that has passed: its prices never change, but a pool may get another name.
 const PAST_MAX_AGE_S: i64 = 300;
 /// Longer names of models and tiers do not exist.
@@ -85,23 +86,19 @@ async fn find(
             });
         };
         let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
-        let read = model_price_history(parts.database.readers(), &model, wanted.tier.as_deref(), now);
+        let read = model_price_history(&parts.database, &model, wanted.tier.as_deref(), now);
         let list = read.await.map_err(refused)?;
-        let body = write(format, notice_days, list)?;
-        return Ok((Arc::new(Rendered::new(body, None)), format, MAX_AGE_S));
+        let rendered = write_apart(format, notice_days, list).await?;
+        let until_change_s = seconds_until_change(parts, now);
+        return Ok((rendered, format, until_change_s.clamp(0, MAX_AGE_S)));
     }
     if let Some(at) = at {
         let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
-        let read = listing_at(
-            parts.database.readers(),
-            at,
-            wanted.model.as_deref(),
-            wanted.tier.as_deref(),
-        );
+        let read = listing_at(&parts.database, at, wanted.model.as_deref(), wanted.tier.as_deref());
         let list = read.await.map_err(refused)?;
-        let body = write(format, notice_days, list)?;
+        let rendered = write_apart(format, notice_days, list).await?;
         let max_age_s = if at < now { PAST_MAX_AGE_S } else { MAX_AGE_S };
-        return Ok((Arc::new(Rendered::new(body, None)), format, max_age_s));
+        return Ok((rendered, format, max_age_s));
     }
     let snapshot = parts.catalog.snapshot();
     let render = |list| write(format, notice_days, list).map_err(Refused);
@@ -131,6 +128,25 @@ fn refused(error: CatalogError) -> RelayError {
             RelayError::Unavailable
         }
     }
+}
+
+/// A history says which price is current.
+fn seconds_until_change(parts: &RelayParts, now: UnixMs) -> i64 {
+    let next = parts.catalog.current().next_change_at(now);
+    next.map_or(i64::MAX, |next| (next.0 - now.0).div_euclid(1_000))
+}
+
+/// Writes a list that nobody keeps: away from the event loop, as anybody may ask for it.
+async fn write_apart<T: Serialize + ToCsv + Send + 'static>(
+    format: Format,
+    notice_days: u32,
+    list: T,
+) -> Result<Arc<Rendered>, RelayError> {
+    let write = move || Ok(Arc::new(Rendered::new(write(format, notice_days, list)?, None)));
+    // it is cut short only when the node stops
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(|_| RelayError::Draining)?
 }
 
 fn write<T: Serialize + ToCsv>(format: Format, notice_days: u32, list: T) -> Result<Vec<u8>, RelayError> {

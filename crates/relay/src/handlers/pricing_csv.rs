@@ -106,11 +106,38 @@ fn add(
     }
 }
 
-/// Quoted where it must be.
+/// Quoted where it must be. What a spreadsheet would take for a formula is made text: operators choose names freely.
 fn cell(text: &str) -> String {
+    let guarded;
+    let text = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        guarded = format!("'{text}");
+        &guarded
+    } else {
+        text
+    };
     if text.contains([',', '"', '\r', '\n']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {
         text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (text, written) in [
+            ("plain-name", "plain-name"),
+            ("=1+1", "'=1+1"),
+            ("+1", "'+1"),
+            ("-pool", "'-pool"),
+            ("@sum", "'@sum"),
+            ("=a,b", "\"'=a,b\""),
+            ("say \"a\"", "\"say \"\"a\"\"\""),
+        ] {
+            assert_eq!(cell(text), written);
+        }
     }
 }
