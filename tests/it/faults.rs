@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use fault_proxy::Proxy;
 use serde_json::{Value, json};
 use simulator::{Answer, Faults, Generate, LogEntry, Rule};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use support::{Backend, PROMPT_CANARY, PrivatePostgres, TestApp, TestAppOptions, anthropic_body, openai_body};
 
 /// A node on a PostgreSQL server of its own, which it reaches through a proxy.
@@ -49,15 +49,20 @@ impl OwnDatabase {
         Some(Self::on(PrivatePostgres::start(settings).await).await)
     }
 
-    /// Starts a node on this server. A hold's wait has no limit of its own that a test could meet: what answers
-    /// during an outage is the ledger.
+    /// Starts a node on this server.
     pub async fn on(postgres: PrivatePostgres) -> Self {
+        Self::with(postgres, TestAppOptions::default()).await
+    }
+
+    /// As [`OwnDatabase::on`], with changes. A hold's wait has no limit of its own that a test could meet: what answers
+    /// during an outage is the ledger.
+    pub async fn with(postgres: PrivatePostgres, options: TestAppOptions) -> Self {
         let network = Proxy::start(0, postgres.address()).await.unwrap();
         let backend = Backend::on_postgres(&postgres.url("postgres")).await;
         let app = TestApp::start_with(TestAppOptions {
             backend: Some(backend.with_database_at(network.address())),
-            config: "[relay]\nhold_timeout_ms = 120000\n".to_owned(),
-            ..TestAppOptions::default()
+            config: format!("[relay]\nhold_timeout_ms = 120000\n{}", options.config),
+            ..options
         })
         .await;
         Self { app, postgres, network }
@@ -94,10 +99,7 @@ impl OwnDatabase {
 
     /// A connection to its database beside the product's.
     pub async fn connect(&self) -> PgConnection {
-        let Backend::Production { database_url, .. } = &self.app.backend else {
-            panic!("it is on PostgreSQL");
-        };
-        PgConnection::connect(database_url).await.unwrap()
+        self.app.backend.connect().await
     }
 
     /// The end of a test: as [`TestApp::finish`].
