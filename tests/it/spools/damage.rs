@@ -85,7 +85,7 @@ impl World {
 
     /// A digit of the charge that an end carries.
     fn digit_of_amount(&self, frame: &Frame) -> usize {
-        const NAME: &[u8] = b"\"settle\":{\"amount\":\"0.";
+        const NAME: &[u8] = b"{\"Settle\":{\"amount\":\"0.";
         let bytes = &self.file[frame.begin..frame.end];
         let name = bytes.windows(NAME.len()).position(|window| window == NAME);
         let digits = frame.begin + name.expect("an end names its amount") + NAME.len();
