@@ -1,23 +1,5 @@
-//! Faults of what is around a node, and which test shows what holds afterwards. Every test ends with `TestApp::finish`:
-//! the node stops in order, no hold is open, the auditor finds nothing, no canary has leaked.
-//!
-//! | fault | shown by |
-//! |---|---|
-//! | node killed: hold queued, held, in mid-stream, after the end, commit in doubt | `crash` |
-//! | database killed in the middle of a batch | `faults_database::a_database_killed_in_the_middle_of_a_batch_*` |
-//! | nodes and database killed at random for twenty minutes | `faults_crash_loop` |
-//! | connection to the database broken at any byte, commits in doubt included | `faults_connection::*` |
-//! | database silent (stopped process, cut network) with streams under way | `faults_outage::*` |
-//! | database out of connections, deadlock, disk full | `faults_database::*` |
-//! | one item that the database refuses | `faults_poison::*` |
-//! | Redis killed, emptied, stopped, slow | `faults_redis::*` |
-//! | upstream 4xx, 5xx, refused connection | `failover`, `refusals`, `charges` |
-//! | upstream silent before the head or in mid-stream, dripping | `faults_upstream::*`, `charges::our_time_limits_*` |
-//! | upstream reset, cut at any byte, ended without its mark | `faults_upstream::*`, `charges::a_cut_after_output_*` |
-//! | client that does not read | `hostile::a_client_that_does_not_read_*` |
-//! | client gone in each phase, in order or by reset | `faults_client::*`, `charges::a_client_that_leaves_*` |
-//! | invalid, compressed, absurd or endless answers | `hostile`, `recordings` |
-//! | changes by the operator during requests | `nodes`, `prices` |
+//! Faults of what is around a node. Every test ends with `TestApp::finish`: the node stops in order, no hold is open, the
+//! auditor finds nothing, no canary has leaked. Which fault is shown by which test: docs/faults.md.
 //!
 //! A test whose fault needs a privilege that this user lacks prints `not run` and the reason. Those that take longer than
 //! some seconds are ignored here and run by `make faults`.
