@@ -44,7 +44,7 @@ async fn what_was_never_for_sale_is_not_shown_and_what_was_stays() {
     tx.commit().await.unwrap();
     let one = ("acme/one".to_owned(), true);
     let prepared_at = world.now().await;
-    assert_eq!(listed(&world, prepared_at).await, [one.clone()]);
+    assert_eq!(listed(&world, prepared_at).await, std::slice::from_ref(&one));
     let missing = listing_at(&world.database, prepared_at, Some("acme/launch"), None).await;
     assert!(matches!(missing, Err(CatalogError::NotFound { .. })));
     let missing = model_price_history(&world.database, "acme/launch", None, prepared_at).await;
