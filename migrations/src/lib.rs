@@ -8,6 +8,7 @@ mod m20261121_000005_request_log;
 mod m20261121_000006_recovery;
 mod m20261121_000007_restore;
 mod m20261121_000010_price_book;
+mod m20261121_000020_transparency;
 mod schema;
 
 use sea_orm_migration::prelude::*;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000006_recovery::Migration),
             Box::new(m20261121_000007_restore::Migration),
             Box::new(m20261121_000010_price_book::Migration),
+            Box::new(m20261121_000020_transparency::Migration),
         ]
     }
 }
