@@ -30,6 +30,7 @@ mod prices;
 mod pricing;
 mod pricing_nodes;
 mod privacy;
+mod receipts;
 mod recordings;
 mod recovery;
 mod refusals;

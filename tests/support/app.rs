@@ -14,6 +14,11 @@ use crate::{
     canary::assert_absent,
 };
 
+/// The example of RFC 8410, section 10.3.
+pub const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
 /// What a test may change about the application before it starts.
 #[derive(Default)]
 pub struct TestAppOptions {
@@ -101,6 +106,7 @@ impl TestApp {
                 format!("test:{}", "1b".repeat(32)),
             ),
             ("TRUERELAY_PEPPER".to_owned(), format!("test:{}", "2c".repeat(32))),
+            ("TRUERELAY_SIGNING_KEY".to_owned(), SIGNING_KEY.to_owned()),
         ];
         environment.extend(options.environment);
         let node = Node::start(&backend, environment.clone(), &options.config).await;

@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, QueryResult};
 use store::{Database, StoreError, bulk::Rows};
-use transparency::{BatchContents, Hash, LeafKind, leaf_hash};
+use transparency::{BatchContents, Hash, LeafKind, entry_hash, leaf_hash};
 use uuid::{Builder, Uuid};
 
 /// A statement and its rows, to be sent together with others of the same transaction.
@@ -82,6 +82,12 @@ pub struct StoredBatch {
 }
 
 impl StoredBatch {
+    /// The log's leaf for it.
+    pub fn entry_hash(&self) -> Hash {
+        let leaves = u64::try_from(self.contents.len()).unwrap_or(u64::MAX);
+        entry_hash(self.id, leaves, &self.root)
+    }
+
     /// What has to be sent in the transaction whose leaves they are: nothing without leaves.
     pub fn changes(&self) -> [ChangeOfLog; 2] {
         let batches = if self.contents.is_empty() {

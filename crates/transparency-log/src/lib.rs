@@ -21,4 +21,4 @@ pub use publishing::{
     EntryView, LeafProof, consistency, day_head, entries, head_at, key_list, leaf_proof, logs, newest_head,
 };
 pub use rows::{HeadRow, LogRow};
-pub use sequencer::{Sequenced, Sequencer, SequencerSettings};
+pub use sequencer::{Sequenced, Sequencer, SequencerSettings, SequencerTask};

@@ -70,7 +70,9 @@ pub struct EntryView {
     pub index: u64,
     /// Its id.
     pub batch: Uuid,
-    /// The root over its leaves.
+    /// How many leaves it has.
+    pub leaves: u64,
+    /// The root over them.
     pub root: Hash,
 }
 
@@ -83,7 +85,7 @@ pub async fn entries(database: &Database, head: &HeadRow, from: u64, limit: u64)
     if from >= to {
         return Ok(Vec::new());
     }
-    let sql = "SELECT e.idx, e.batch_id, b.root FROM log_entry e JOIN log_batch b ON b.id = e.batch_id \
+    let sql = "SELECT e.idx, e.batch_id, b.root, CAST(LENGTH(b.leaf_values) / 32 AS BIGINT) AS leaves FROM log_entry e JOIN log_batch b ON b.id = e.batch_id \
                WHERE e.log_no = $1 AND e.idx >= $2 AND e.idx < $3 ORDER BY e.idx";
     let values = vec![head.log_no.into(), signed(from)?.into(), signed(to)?.into()];
     let found = query(database.readers(), sql, values).await?;
@@ -93,6 +95,7 @@ pub async fn entries(database: &Database, head: &HeadRow, from: u64, limit: u64)
             Ok(EntryView {
                 index: unsigned(row.try_get("", "idx")?)?,
                 batch: row.try_get("", "batch_id")?,
+                leaves: unsigned(row.try_get("", "leaves")?)?,
                 root: hash(row, "root")?,
             })
         })

@@ -3,7 +3,7 @@
 
 use sea_orm::QueryResult;
 use store::{Backend, Database, StoreError, Tx, bulk::Rows};
-use transparency::{Frontier, Hash, Head, LogKey, Node, entry_hash};
+use transparency::{Frontier, Hash, Head, LogKey, Node};
 use uuid::Uuid;
 
 use crate::{
@@ -183,7 +183,7 @@ pub async fn append(
     let first = tree.size();
     let mut nodes: Vec<(Node, Hash)> = Vec::with_capacity(batches.len() * 2);
     for batch in &batches {
-        nodes.extend(tree.push(entry_hash(batch.id, &batch.root)));
+        nodes.extend(tree.push(batch.entry_hash()));
     }
     let first_index = signed(first)?;
     let entries = Rows::new()

@@ -11,6 +11,7 @@ use metrics::{counter, gauge, histogram};
 use parking_lot::Mutex;
 use sea_orm::ConnectionTrait;
 use store::{Database, StoreError};
+use tokio::{runtime::Handle, sync::watch};
 use transparency::{Frontier, LogKey};
 use uuid::Uuid;
 
@@ -74,14 +75,17 @@ impl Sequencer {
         })
     }
 
-    /// Runs until it is dropped.
-    pub async fn run(mut self) {
+    /// Runs until it is told to stop; what was committed until then is published first, if that can be done.
+    async fn run(mut self, mut stopped: watch::Receiver<bool>) {
         let mut told: Option<Instant> = None;
         let mut measured: Option<Instant> = None;
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            let is_last = tokio::select! {
+                _ = ticks.tick() => false,
+                _ = stopped.wait_for(|stopped| *stopped) => true,
+            };
             match self.catch_up().await {
                 Ok(_) => told = None,
                 Err(error) => {
@@ -91,6 +95,9 @@ impl Sequencer {
                         told = Some(Instant::now());
                     }
                 }
+            }
+            if is_last {
+                return;
             }
             if measured.is_none_or(|at| at.elapsed() > MEASURE_EVERY) {
                 measured = Some(Instant::now());
@@ -191,4 +198,34 @@ async fn first_number(connection: &impl ConnectionTrait, sql: &str, column: &str
 /// A gauge holds no more than 2^53 exactly, which no log reaches.
 fn whole(count: i64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+/// A sequencer that runs. Cheap to clone.
+#[derive(Clone)]
+pub struct SequencerTask {
+    stop: Arc<watch::Sender<bool>>,
+    ended: watch::Receiver<bool>,
+}
+
+impl SequencerTask {
+    /// Starts it.
+    pub fn start(sequencer: Sequencer, runtime: &Handle) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
+        runtime.spawn(async move {
+            sequencer.run(stopped).await;
+            end.send_replace(true);
+        });
+        Self {
+            stop: Arc::new(stop),
+            ended,
+        }
+    }
+
+    /// Publishes what was committed until now, if that can be done, and ends it.
+    pub async fn finish(&self) {
+        self.stop.send_replace(true);
+        // an error says that it has ended
+        drop(self.ended.clone().wait_for(|ended| *ended).await);
+    }
 }

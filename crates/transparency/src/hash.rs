@@ -48,9 +48,10 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     of(&[&NODE, &left.0, &right.0])
 }
 
-/// The log's leaf for a batch: its id, then the root over its leaves.
-pub fn entry_hash(batch: Uuid, root: &Hash) -> Hash {
-    of(&[&LEAF, batch.as_bytes(), &root.0])
+/// The log's leaf for a batch: its id, how many leaves it has (8 bytes, the highest first), the root over them. Without the
+/// number a root would not say how large its tree is.
+pub fn entry_hash(batch: Uuid, leaves: u64, root: &Hash) -> Hash {
+    of(&[&LEAF, batch.as_bytes(), &leaves.to_be_bytes(), &root.0])
 }
 
 impl fmt::Display for Hash {

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey, pkcs8::DecodePrivateKey};
+use domain::secret::SecretText;
+use ed25519_dalek::{
+    Signature, Signer, SigningKey, VerifyingKey,
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, spki::der::pem::LineEnding},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -34,6 +38,15 @@ impl LogKey {
     /// From the 32 bytes of RFC 8032, which must be random.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         Self::of(SigningKey::from_bytes(seed))
+    }
+
+    /// As PKCS #8 in PEM: a secret.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it cannot be written, which no key causes.
+    pub fn to_pem(&self) -> Result<SecretText, KeyError> {
+        let pem = self.secret.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError)?;
+        Ok(SecretText::new(pem.as_str().to_owned()))
     }
 
     fn of(secret: SigningKey) -> Self {

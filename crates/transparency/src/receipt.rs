@@ -180,7 +180,7 @@ impl Receipt {
             ));
         }
         let head = &self.head.head;
-        let entry = entry_hash(batch.id, &batch.root);
+        let entry = entry_hash(batch.id, batch.size, &batch.root);
         let root = proof::root_of_path(&entry, self.log.index, head.size, &self.log.path);
         if root != Some(head.root) {
             return Err(Refused::at(

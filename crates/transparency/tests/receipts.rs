@@ -65,9 +65,9 @@ fn receipts() -> [Receipt; 2] {
     let mut frontier = Frontier::new();
     let mut nodes = std::collections::BTreeMap::new();
     for hash in [
-        entry_hash(Uuid::from_u128(70), &root),
-        entry_hash(id, &root),
-        entry_hash(Uuid::from_u128(71), &root),
+        entry_hash(Uuid::from_u128(70), 3, &root),
+        entry_hash(id, 3, &root),
+        entry_hash(Uuid::from_u128(71), 3, &root),
     ] {
         nodes.extend(frontier.push(hash));
     }
@@ -137,6 +137,11 @@ const CHANGES: &[Change] = &[
     ),
     ("index in the batch", |r| r.batch.index = 1, Place::BatchPath),
     ("size of the batch", |r| r.batch.size = 5, Place::BatchPath),
+    (
+        "size of the batch, with the same path",
+        |r| r.batch.size = 4,
+        Place::LogPath,
+    ),
     ("path in the batch", |r| r.batch.path[1].0[31] ^= 128, Place::BatchPath),
     ("order in the batch", |r| r.batch.path.swap(0, 1), Place::BatchPath),
     ("root of the batch", |r| r.batch.root.0[5] ^= 1, Place::BatchPath),
