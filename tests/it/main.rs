@@ -37,4 +37,5 @@ mod refusals;
 mod resources;
 mod restore;
 mod sdk;
+mod tampering;
 mod three_nodes;

@@ -194,7 +194,9 @@ async fn the_log_only_grows_and_everybody_can_see_that() {
             app.kill();
             app.restart().await;
         }
-        let request = app.client().openai(&openai_body(round % 2 == 0)).await.request_id();
+        let answer = app.client().openai(&openai_body(round % 2 == 0)).await;
+        assert_eq!(answer.status.as_u16(), 200, "{}", answer.text());
+        let request = answer.request_id();
         last = receipt(&app.client(), &request).await;
         let log = found(&app, "/v1/log").await;
         assert_eq!(log["logs"].as_array().unwrap().len(), 1, "{log}");

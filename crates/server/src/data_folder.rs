@@ -15,7 +15,8 @@ const LOCK_FILE: &str = "lock";
 const NODE_FILE: &str = "node";
 const DATABASE_FILE: &str = "truerelay.sqlite";
 const ARCHIVE_FOLDER: &str = "archive";
-const LOG_FOLDER: &str = "log";
+/// Where copies of the transparency log are kept in a data folder.
+pub const LOG_FOLDER: &str = "log";
 const KEYS_FOLDER: &str = "keys";
 
 /// A data folder that exists.

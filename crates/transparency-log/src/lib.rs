@@ -4,6 +4,7 @@
 //! Owns the tables `log`, `log_batch`, `log_pending`, `log_entry`, `log_node`, `log_head`, `log_signature`, `log_key` and
 //! `log_key_retirement`. It knows ids and hashes; what a leaf states is made by whoever owns the row that it states.
 
+mod audit;
 mod copies;
 mod draft;
 mod error;
@@ -14,6 +15,7 @@ mod round;
 mod rows;
 mod sequencer;
 
+pub use audit::{Finding, LogAudit};
 pub use copies::{CopySettings, read_all as read_copies};
 pub use draft::{BatchDraft, ChangeOfLog, StoredBatch, batches, movement_batch, writer_batch};
 pub use error::LogError;
