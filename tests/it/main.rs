@@ -22,6 +22,7 @@ mod faults_served;
 mod faults_upstream;
 mod hostile;
 mod keys;
+mod log_restore;
 mod nodes;
 mod operations;
 mod overlap;

@@ -16,7 +16,7 @@ use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
 use store::{Database, StoreError, Tx, keyring::Keyring};
 use tokio::task::JoinHandle;
-use transparency_log::{Sequencer, SequencerSettings, SequencerTask};
+use transparency_log::{Sequencer, SequencerSettings, SequencerTask, restore};
 use uuid::Uuid;
 
 use crate::{
@@ -78,7 +78,7 @@ pub async fn wire(
     tracing::info!(node = %identity.id, boot = %identity.boot, "this node");
     let archive = start_archive(config, opened, identity).await?;
     let (ledger, writer) = start_ledger(config, opened, (identity, archive.clone()), runtimes).await?;
-    let log = start_log(config, opened, identity, runtimes)?;
+    let log = start_log(config, opened, identity, runtimes).await?;
     let node = Node {
         database,
         keyring: opened.keyring.clone(),
@@ -164,7 +164,8 @@ async fn start_archive(config: &Config, opened: &Opened, node: NodeIdentity) -> 
     Archive::start(config.archive.settings(folder), node, line).context("cannot use the archive's folder")
 }
 
-fn start_log(
+/// Begins to extend the transparency log, after what a restored database lacks of it was put back.
+async fn start_log(
     config: &Config,
     opened: &Opened,
     node: NodeIdentity,
@@ -175,6 +176,9 @@ fn start_log(
         copies: config.transparency.copies(opened.folder.log_folder()),
         boot: node.boot,
     };
+    restore(&opened.database, std::slice::from_ref(&settings.copies.folder))
+        .await
+        .context("cannot compare the transparency log with its copies")?;
     let sequencer = Sequencer::new(opened.database.clone(), settings).context("[transparency] copies")?;
     Ok(SequencerTask::start(sequencer, &runtimes.money))
 }

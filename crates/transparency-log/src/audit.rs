@@ -277,7 +277,9 @@ impl<'a, C: ConnectionTrait> LogAudit<'a, C> {
         let folder = folder.to_path_buf();
         let (sender, mut rounds) = tokio::sync::mpsc::channel::<CopiedRound>(4);
         let reading = tokio::task::spawn_blocking(move || {
-            copies::read_all(&folder, |round| sender.blocking_send(round).map_err(io::Error::other))
+            copies::read_all(&folder, |_, round| {
+                sender.blocking_send(round).map_err(io::Error::other)
+            })
         });
         while let Some(round) = rounds.recv().await {
             self.copies.rows += 1;
@@ -306,6 +308,10 @@ async fn difference(database: &Database, logs: &[LogRow], round: &CopiedRound) -
     let Some(log) = logs.iter().find(|log| log.id == head.log) else {
         return Ok(Some("the database does not know this log".to_owned()));
     };
+    if logs.last().is_some_and(|last| last.no > log.no) {
+        // another log began because of what its copies say
+        return Ok(None);
+    }
     let values = vec![log.no.into(), signed(head.size)?.into()];
     let sql = "SELECT root, at_ms FROM log_head WHERE log_no = $1 AND size = $2";
     let Some(row) = query(connection, sql, values).await?.pop() else {

@@ -2,8 +2,10 @@
 //! signed. After a restore from backup they say what had been published.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -18,7 +20,7 @@ use crate::{draft::StoredBatch, rows::LogRow};
 const MAGIC: &[u8; 16] = b"truerelay-log/1\n";
 const EXTENSION: &str = "logcopy";
 /// Longer frames are damage: a round is at most a few hundred batches.
-const LONGEST_FRAME: usize = 256 << 20;
+const LONGEST_FRAME: u32 = 256 << 20;
 
 /// Where copies are kept and for how long.
 #[derive(Debug, Clone)]
@@ -199,14 +201,28 @@ pub fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Where a round stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    path: PathBuf,
+    offset: u64,
+}
+
 /// Goes through every round in a folder, file after file. Answers what is damaged: the rest of such a file is left out.
 ///
 /// # Errors
 /// What the disk says, and what `each` does.
-pub fn read_all(folder: &Path, mut each: impl FnMut(CopiedRound) -> io::Result<()>) -> io::Result<Vec<String>> {
+pub fn read_all(
+    folder: &Path,
+    mut each: impl FnMut(Location, CopiedRound) -> io::Result<()>,
+) -> io::Result<Vec<String>> {
     let mut damage = Vec::new();
     for path in files(folder)? {
         let mut file = io::BufReader::new(File::open(&path)?);
+        let mut each = |offset, round| {
+            let path = path.clone();
+            each(Location { path, offset }, round)
+        };
         if let Some(what) = read_file(&mut file, &mut each)? {
             damage.push(format!("{}: {what}", path.display()));
         }
@@ -214,8 +230,57 @@ pub fn read_all(folder: &Path, mut each: impl FnMut(CopiedRound) -> io::Result<(
     Ok(damage)
 }
 
-/// Answers what is wrong with the file. Its end may be torn by a crash: nothing had been published of that round.
-fn read_file(file: &mut impl Read, each: &mut impl FnMut(CopiedRound) -> io::Result<()>) -> io::Result<Option<String>> {
+/// Reads a round again.
+///
+/// # Errors
+/// What the disk says; it is damaged meanwhile.
+pub fn read_at(location: &Location) -> io::Result<CopiedRound> {
+    let mut file = File::open(&location.path)?;
+    file.seek(SeekFrom::Start(location.offset))?;
+    match read_frame(&mut io::BufReader::new(file))? {
+        Frame::Round(round, _) => Ok(round),
+        Frame::End | Frame::Damaged => Err(io::Error::other("a round that was there is damaged now")),
+    }
+}
+
+/// The last whole round of the newest file of each boot.
+///
+/// # Errors
+/// What the disk says.
+pub fn newest_rounds(folder: &Path) -> io::Result<Vec<CopiedRound>> {
+    let mut newest: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for path in files(folder)? {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        // the boot, which is a UUID of 36 characters
+        let boot = name.get(..36).unwrap_or(name).to_owned();
+        newest.insert(boot, path);
+    }
+    let mut rounds = Vec::new();
+    for path in newest.values() {
+        let mut last = None;
+        read_file(&mut io::BufReader::new(File::open(path)?), &mut |_, round| {
+            last = Some(round);
+            Ok(())
+        })?;
+        rounds.extend(last);
+    }
+    Ok(rounds)
+}
+
+/// What comes next in a file.
+enum Frame {
+    /// With the bytes that it takes.
+    Round(CopiedRound, u64),
+    /// Nothing, or what a crash has left of a round of which nothing had been published.
+    End,
+    Damaged,
+}
+
+/// Answers what is wrong with the file.
+fn read_file(
+    file: &mut impl Read,
+    each: &mut impl FnMut(u64, CopiedRound) -> io::Result<()>,
+) -> io::Result<Option<String>> {
     let mut magic = [0; 16];
     if read_up_to(file, &mut magic)? < magic.len() {
         return Ok(None);
@@ -223,29 +288,38 @@ fn read_file(file: &mut impl Read, each: &mut impl FnMut(CopiedRound) -> io::Res
     if magic != *MAGIC {
         return Ok(Some("it is no copy of a log".to_owned()));
     }
-    for number in 1_u64.. {
-        let mut lengths = [0; 8];
-        if read_up_to(file, &mut lengths)? < lengths.len() {
-            return Ok(None);
-        }
-        let [l0, l1, l2, l3, c0, c1, c2, c3] = lengths;
-        let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
-        if length > LONGEST_FRAME {
-            return Ok(Some(format!("round {number} is damaged")));
-        }
-        let mut body = vec![0; length];
-        if read_up_to(file, &mut body)? < length {
-            return Ok(None);
-        }
-        let round = (crc32fast::hash(&body) == u32::from_le_bytes([c0, c1, c2, c3]))
-            .then(|| postcard::from_bytes(&body).ok())
-            .flatten();
-        match round {
-            Some(round) => each(round)?,
-            None => return Ok(Some(format!("round {number} is damaged"))),
+    let mut offset = 16;
+    loop {
+        match read_frame(file)? {
+            Frame::End => return Ok(None),
+            Frame::Damaged => return Ok(Some(format!("it is damaged at byte {offset}"))),
+            Frame::Round(round, length) => {
+                each(offset, round)?;
+                offset += length;
+            }
         }
     }
-    Ok(None)
+}
+
+fn read_frame(file: &mut impl Read) -> io::Result<Frame> {
+    let mut lengths = [0; 8];
+    if read_up_to(file, &mut lengths)? < lengths.len() {
+        return Ok(Frame::End);
+    }
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = lengths;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]);
+    if length > LONGEST_FRAME {
+        return Ok(Frame::Damaged);
+    }
+    let mut body = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    if read_up_to(file, &mut body)? < body.len() {
+        return Ok(Frame::End);
+    }
+    if crc32fast::hash(&body) != u32::from_le_bytes([c0, c1, c2, c3]) {
+        return Ok(Frame::Damaged);
+    }
+    let round = postcard::from_bytes(&body).ok();
+    Ok(round.map_or(Frame::Damaged, |round| Frame::Round(round, 8 + u64::from(length))))
 }
 
 fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {

@@ -11,16 +11,18 @@ mod error;
 mod keys;
 mod lookup;
 mod publishing;
+mod restoring;
 mod round;
 mod rows;
 mod sequencer;
 
 pub use audit::{Finding, LogAudit};
-pub use copies::{CopySettings, read_all as read_copies};
+pub use copies::CopySettings;
 pub use draft::{BatchDraft, ChangeOfLog, StoredBatch, batches, movement_batch, writer_batch};
 pub use error::LogError;
 pub use publishing::{
     EntryView, LeafProof, consistency, day_head, entries, head_at, key_list, leaf_proof, logs, newest_head,
 };
+pub use restoring::{Restored, begin_anew_after, restore};
 pub use rows::{HeadRow, LogRow};
 pub use sequencer::{Sequenced, Sequencer, SequencerSettings, SequencerTask};

@@ -159,7 +159,7 @@ pub async fn last_head(tx: &Tx, log_no: i64) -> Result<Option<HeadRow>, StoreErr
 
 async fn unsigned_heads(tx: &Tx, log_no: i64) -> Result<Vec<HeadRow>, StoreError> {
     let rest = "WHERE h.log_no = $1 AND h.size > \
-        COALESCE((SELECT MAX(d.size) FROM log_signature d WHERE d.log_no = $1), 0) ORDER BY h.size";
+        COALESCE((SELECT MAX(d.size) FROM log_signature d WHERE d.log_no = $1), 0) ORDER BY h.size LIMIT 50";
     rows::heads(tx.connection(), rest, vec![log_no.into()]).await
 }
 
@@ -172,7 +172,7 @@ async fn pending(tx: &Tx) -> Result<Vec<StoredBatch>, StoreError> {
     Ok(batches)
 }
 
-/// Appends batches to a tree and writes everything that follows from them.
+/// Appends batches to a tree and writes everything that follows from them but the batches themselves.
 pub async fn append(
     tx: &Tx,
     log: LogRow,
