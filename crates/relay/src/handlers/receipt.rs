@@ -33,12 +33,18 @@ async fn find(relay: &Relay, scope: TenantScope, id: &str) -> Result<Receipt, Re
     let id: RequestId = id.parse().map_err(|_| RelayError::UnknownRequest)?;
     let database = &relay.parts.database;
     let connection = database.readers();
-    let logged = reading::logged_charge(connection, scope, id)
-        .await
-        .map_err(unreadable)?;
-    let Some(logged) = logged else {
-        let held = reading::open_hold(connection, scope, id).await.map_err(unreadable)?;
-        return Err(held.map_or(RelayError::UnknownRequest, |_| RelayError::ReceiptNotReady));
+    let charge = || reading::logged_charge(connection, scope, id);
+    let logged = match charge().await.map_err(unreadable)? {
+        Some(logged) => logged,
+        None => {
+            let held = reading::open_hold(connection, scope, id).await.map_err(unreadable)?;
+            if held.is_some() {
+                return Err(RelayError::ReceiptNotReady);
+            }
+            // it may have ended between the two readings
+            let ended = charge().await.map_err(unreadable)?;
+            ended.ok_or(RelayError::UnknownRequest)?
+        }
     };
     let batch = logged.log_batch.ok_or(RelayError::NoReceipt)?;
     let proof = transparency_log::leaf_proof(database, batch, LeafKind::Request, id.as_uuid()).await;
