@@ -1,33 +1,22 @@
 //! Grants: credit that an operator gives a tenant. Each is posted once, however often it is sent.
 
-use accounts::operator_tenants;
 use actix_web::post;
 use domain::{GrantId, LotId, TenantId};
-use ledger::{
-    archive::Movement,
-    movements::{self, Grant},
-};
+use ledger::movements::{self, Grant};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use store::{
-    Tx,
-    audit::{self, Actor},
-    idempotency::{self, Known},
-};
+use store::{Tx, audit::Actor};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     access::FullOperator,
     answer::Created,
-    error::{AdminError, Answer, ErrorCode},
+    error::{AdminError, Answer},
     input::{Body, IdempotencyKey, PathId},
+    moved_once::{Moved, Wanted, move_once},
     wire::{Instant, Usd, wire_enum},
 };
 
-/// Idempotency keys of grants are known by this name, whoever sends them: an operator who repeats a grant with a new
-/// token repeats it.
-const SCOPE: &str = "admin.grant";
 const MAX_NOTE_CHARS: usize = 500;
 
 wire_enum! {
@@ -100,41 +89,23 @@ async fn create_grant(
     key: IdempotencyKey,
     body: Body<NewGrantInput>,
 ) -> Answer<Created<serde_json::Value>> {
-    check_note(&body.0.note)?;
-    let tx = operator.begin().await?;
-    operator_tenants::get(tx.connection(), tenant.0).await?;
-    match idempotency::claim(&tx, SCOPE, &key.0, &fingerprint(tenant.0, &body.0)?).await? {
-        Known::Repeated(answer) => Ok(Created(answer)),
-        Known::Mismatch => Err(AdminError::new(
-            ErrorCode::IdempotencyMismatch,
-            "this idempotency key belongs to another grant: repeat that one unchanged, or use a new key",
-        )),
-        Known::New => {
-            let (posted, movement) = post_grant(&tx, operator.actor(), tenant.0, body.0).await?;
-            let answer = serde_json::to_value(&posted).map_err(|error| AdminError::internal(&error))?;
-            audit::record(
-                &tx,
-                operator.actor(),
-                "grant.create",
-                &posted.id.to_string(),
-                None,
-                Some(&answer),
-            )
-            .await?;
-            idempotency::remember(&tx, SCOPE, &key.0, &answer).await?;
-            tx.commit().await?;
-            operator.parts().archive.keep(movement);
-            Ok(Created(answer))
-        }
-    }
+    let input = body.0;
+    check_note(&input.note)?;
+    let wanted = Wanted {
+        kind: "grant",
+        tenant: tenant.0,
+        key: &key,
+        content: (input.kind, input.amount_usd, &input.note, input.expires_at),
+    };
+    let post = async |tx: &Tx| post_grant(tx, operator.actor(), tenant.0, &input).await;
+    move_once(&operator, &wanted, post).await
 }
 
-async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInput) -> Answer<(PostedGrant, Movement)> {
+async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: &NewGrantInput) -> Answer<Moved<PostedGrant>> {
     let id = GrantId::generate();
-    let amount = input.amount_usd.0;
     let grant = Grant {
         tenant,
-        amount,
+        amount: input.amount_usd.0,
         kind: input.kind.into(),
         expires_at: input.expires_at.map(|at| at.0),
         source: id.to_string(),
@@ -145,21 +116,18 @@ async fn post_grant(tx: &Tx, actor: &Actor, tenant: TenantId, input: NewGrantInp
         tenant,
         kind: input.kind,
         amount_usd: input.amount_usd,
-        note: input.note,
+        note: input.note.clone(),
         expires_at: input.expires_at,
         paid_debt_usd: Usd(granted.paid_debt),
         lot: granted.lot,
         available_usd: Usd(granted.available),
         created_at: Instant(tx.now().await?),
     };
-    Ok((posted, granted.movement))
-}
-
-/// What makes two requests the same grant: their meaning, not their spelling.
-fn fingerprint(tenant: TenantId, input: &NewGrantInput) -> Answer<String> {
-    let content = (tenant, input.kind, input.amount_usd, &input.note, input.expires_at);
-    let text = serde_json::to_vec(&content).map_err(|error| AdminError::internal(&error))?;
-    Ok(hex::encode(Sha256::digest(text)))
+    Ok(Moved {
+        id: id.to_string(),
+        posted,
+        movement: granted.movement,
+    })
 }
 
 fn check_note(note: &str) -> Answer<()> {

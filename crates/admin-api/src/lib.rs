@@ -17,6 +17,7 @@ mod keys;
 mod ledger_view;
 mod margins;
 mod models;
+mod moved_once;
 mod nodes;
 mod offers;
 mod operator_tokens;

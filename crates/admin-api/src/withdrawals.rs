@@ -1,7 +1,6 @@
 //! Withdrawals: credit that an operator takes out of a lot, to be paid back or to be suspended, and the release of
 //! what was suspended. Each is posted once, however often it is sent.
 
-use accounts::operator_tenants;
 use actix_web::post;
 use domain::{LotId, TenantId, WithdrawalId};
 use ledger::{
@@ -10,25 +9,19 @@ use ledger::{
     movements::{self, Release, Withdrawal},
 };
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use store::{
-    Tx,
-    audit::{self, Actor},
-    idempotency::{self, Known},
-};
+use store::{Tx, audit::Actor};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     access::FullOperator,
     answer::Created,
-    error::{AdminError, Answer, ErrorCode},
+    error::{AdminError, Answer},
     input::{Body, IdempotencyKey, PathId},
+    moved_once::{Moved, Wanted, move_once},
     wire::{Instant, Usd},
 };
 
-/// Idempotency keys of withdrawals are known by this name, whoever sends them.
-const SCOPE: &str = "admin.withdrawal";
 const MAX_REFERENCE_CHARS: usize = 200;
 const MAX_REASON_CHARS: usize = 500;
 
@@ -107,58 +100,51 @@ async fn create_withdrawal(
     key: IdempotencyKey,
     body: Body<NewWithdrawalInput>,
 ) -> Answer<Created<serde_json::Value>> {
-    check_texts(&body.0)?;
-    let tx = operator.begin().await?;
-    operator_tenants::get(tx.connection(), tenant.0).await?;
-    match idempotency::claim(&tx, SCOPE, &key.0, &fingerprint(tenant.0, &body.0)?).await? {
-        Known::Repeated(answer) => Ok(Created(answer)),
-        Known::Mismatch => Err(AdminError::new(
-            ErrorCode::IdempotencyMismatch,
-            "this idempotency key belongs to another withdrawal: repeat that one unchanged, or use a new key",
-        )),
-        Known::New => {
-            let (posted, movement) = post_withdrawal(&tx, operator.actor(), tenant.0, body.0).await?;
-            let answer = serde_json::to_value(&posted).map_err(|error| AdminError::internal(&error))?;
-            audit::record(
-                &tx,
-                operator.actor(),
-                "withdrawal.create",
-                &posted.id.to_string(),
-                None,
-                Some(&answer),
-            )
-            .await?;
-            idempotency::remember(&tx, SCOPE, &key.0, &answer).await?;
-            tx.commit().await?;
-            operator.parts().archive.keep(movement);
-            Ok(Created(answer))
-        }
-    }
+    let input = body.0;
+    check_texts(&input)?;
+    let NewWithdrawalInput {
+        lot_id,
+        amount_usd,
+        purpose,
+        ..
+    } = input;
+    let wanted = Wanted {
+        kind: "withdrawal",
+        tenant: tenant.0,
+        key: &key,
+        content: (lot_id, amount_usd, purpose, &input.reference, &input.reason),
+    };
+    let post = async |tx: &Tx| post_withdrawal(tx, operator.actor(), tenant.0, &input).await;
+    move_once(&operator, &wanted, post).await
 }
 
 async fn post_withdrawal(
     tx: &Tx,
     actor: &Actor,
     tenant: TenantId,
-    input: NewWithdrawalInput,
-) -> Answer<(PostedWithdrawal, Movement)> {
+    input: &NewWithdrawalInput,
+) -> Answer<Moved<PostedWithdrawal>> {
     let id = WithdrawalId::generate();
-    let ([moved, claimed, remaining, available], movement) = move_credit(tx, actor, tenant, &input, id).await?;
+    let ([moved, claimed, remaining, available], movement) = move_credit(tx, actor, tenant, input, id).await?;
     let posted = PostedWithdrawal {
         id,
         tenant,
         lot_id: input.lot_id,
         purpose: input.purpose,
         amount_usd: input.amount_usd,
-        reference: input.reference,
-        reason: input.reason,
+        reference: input.reference.clone(),
+        reason: input.reason.clone(),
         moved_usd: moved,
         claimed_usd: claimed,
         remaining_usd: remaining,
         available_usd: available,
         created_at: Instant(tx.now().await?),
     };
-    Ok((posted, movement))
+    Ok(Moved {
+        id: id.to_string(),
+        posted,
+        movement,
+    })
 }
 
 /// Answers what moved, what is (or is no more) claimed, what is left of the lot, and what the tenant has available.
@@ -195,20 +181,6 @@ async fn move_credit(
     let done = movements::withdraw(tx, actor, &withdrawal).await?;
     let amounts = [done.taken, done.claimed, done.remaining, done.available];
     Ok((amounts.map(Usd), done.movement))
-}
-
-/// What makes two requests the same withdrawal: their meaning, not their spelling.
-fn fingerprint(tenant: TenantId, input: &NewWithdrawalInput) -> Answer<String> {
-    let content = (
-        tenant,
-        input.lot_id,
-        input.amount_usd,
-        input.purpose,
-        &input.reference,
-        &input.reason,
-    );
-    let text = serde_json::to_vec(&content).map_err(|error| AdminError::internal(&error))?;
-    Ok(hex::encode(Sha256::digest(text)))
 }
 
 fn check_texts(input: &NewWithdrawalInput) -> Answer<()> {

@@ -71,24 +71,50 @@ impl Amount {
     }
 }
 
+/// Room for the text of any amount: a sign, ten digits, a point, nine places.
+const TEXT_BYTES: usize = 24;
+
+impl Amount {
+    /// The text form, written without the formatting machinery: every request has several.
+    fn text(self, bytes: &mut [u8; TEXT_BYTES]) -> &str {
+        let magnitude = self.0.unsigned_abs();
+        let nanos_per_usd = NANOS_PER_USD.unsigned_abs();
+        let (mut whole, mut fraction, mut places) = (magnitude / nanos_per_usd, magnitude % nanos_per_usd, 9);
+        while places > 2 && fraction.is_multiple_of(10) {
+            fraction /= 10;
+            places -= 1;
+        }
+        let mut start = TEXT_BYTES;
+        let mut push = |character: u8| {
+            start -= 1;
+            bytes[start] = character;
+        };
+        for _ in 0..places {
+            push(digit(&mut fraction));
+        }
+        push(b'.');
+        push(digit(&mut whole));
+        while whole > 0 {
+            push(digit(&mut whole));
+        }
+        if self.is_negative() {
+            push(b'-');
+        }
+        std::str::from_utf8(&bytes[start..]).unwrap_or_default()
+    }
+}
+
+/// Takes the last digit of a number.
+const fn digit(number: &mut u64) -> u8 {
+    let digit = b"0123456789"[(*number % 10) as usize];
+    *number /= 10;
+    digit
+}
+
 impl fmt::Display for Amount {
     /// USD with at least two and at most nine decimal places, no more than are needed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let magnitude = self.0.unsigned_abs();
-        let nanos_per_usd = NANOS_PER_USD.unsigned_abs();
-        let mut fraction = [b'0'; 9];
-        let mut rest = magnitude % nanos_per_usd;
-        for digit in fraction.iter_mut().rev() {
-            *digit = b"0123456789"[(rest % 10) as usize];
-            rest /= 10;
-        }
-        let kept = fraction
-            .iter()
-            .rposition(|digit| *digit != b'0')
-            .map_or(2, |last| last + 1);
-        let fraction = std::str::from_utf8(&fraction[..kept.max(2)]).unwrap_or_default();
-        let sign = if self.0 < 0 { "-" } else { "" };
-        write!(f, "{sign}{}.{fraction}", magnitude / nanos_per_usd)
+        f.write_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -113,7 +139,7 @@ impl FromStr for Amount {
 
 impl Serialize for Amount {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -134,7 +160,16 @@ mod tests {
     fn reads_and_writes_usd() {
         assert_eq!("5".parse(), Ok(Amount::from_usd(5)));
         assert_eq!("0.000000001".parse(), Ok(Amount::from_nanos(1)));
-        assert_eq!(Amount::from_nanos(-1_500_000_000).to_string(), "-1.50");
+        for (nanos, text) in [
+            (-1_500_000_000, "-1.50"),
+            (0, "0.00"),
+            (10_000_000, "0.01"),
+            (-1, "-0.000000001"),
+            (1_230_000_000, "1.23"),
+            (i64::MIN, "-9223372036.854775808"),
+        ] {
+            assert_eq!(Amount::from_nanos(nanos).to_string(), text);
+        }
         for bad in ["", ".", "1.", "1e3", "+1", "--1", "1.0000000001", "99999999999", "１"] {
             assert_eq!(bad.parse::<Amount>(), Err(InvalidAmount), "{bad}");
         }

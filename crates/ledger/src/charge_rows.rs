@@ -1,11 +1,9 @@
 //! PURE: the rows that a hold and its end become.
 
 use domain::Amount;
+use uuid::Uuid;
 
-use crate::{
-    items::{ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal},
-    rules::BatchName,
-};
+use crate::items::{ChargeRow, ChargeState, Closing, End, HoldRequest, OpenHold, ProviderCost, Refusal};
 
 /// The row of a hold that was accepted.
 pub fn open_hold(request: &HoldRequest) -> OpenHold {
@@ -21,8 +19,9 @@ pub fn open_hold(request: &HoldRequest) -> OpenHold {
     }
 }
 
-/// The terminal row of a hold: the customer pays what was wanted, as far as the hold goes.
-pub fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> ChargeRow {
+/// The terminal row of a hold: the customer pays what was wanted, as far as the hold goes. `transaction` names the one
+/// that moves the credit, if any is moved.
+pub fn closed_row(hold: &OpenHold, closing: &Closing, transaction: impl FnOnce() -> Uuid) -> ChargeRow {
     let (state, wanted, provider_cost, price_version) = match &closing.end {
         End::Settle(settled) => (
             ChargeState::Settled,
@@ -46,7 +45,7 @@ pub fn closed_row(batch: &BatchName, hold: &OpenHold, closing: &Closing) -> Char
         provider_cost,
         unbilled: sum_of(&closing.unbilled),
         price_version,
-        transaction: (!wanted.is_zero()).then(|| batch.usage_id(hold.tenant)),
+        transaction: (!wanted.is_zero()).then(transaction),
     }
 }
 

@@ -124,6 +124,8 @@ pub struct Changes {
     pub charged: BTreeSet<RequestId>,
     /// Postings on tenants' credit, one transaction per tenant.
     pub usage: BTreeMap<TenantId, Posting>,
+    /// The ids of these transactions, which take a hash to make.
+    pub usage_ids: BTreeMap<TenantId, Uuid>,
     /// Postings between the operator and its providers, one transaction per batch.
     pub operator: Posting,
     /// Whose requests its debits come from.
@@ -287,7 +289,10 @@ impl Book {
         if !self.changes.opened.remove(&closing.request) {
             self.changes.closed.insert(closing.request);
         }
-        let row = closed_row(batch, &hold, closing);
+        let ids = &mut self.changes.usage_ids;
+        let row = closed_row(&hold, closing, || {
+            *ids.entry(hold.tenant).or_insert_with(|| batch.usage_id(hold.tenant))
+        });
         self.draw_on_lots(&hold, row.amount)?;
         self.lower_claims(hold.tenant)?;
         self.end_reservation(&hold, row.amount)?;

@@ -7,7 +7,8 @@ use tokio::{
     task::JoinError,
 };
 
-const MONEY_THREADS: usize = 2;
+/// One writer, one batch in flight: a second thread would only be woken in vain.
+const MONEY_THREADS: usize = 1;
 const BACKGROUND_THREADS: usize = 2;
 
 /// The runtimes that the server owns beside the web workers. Made and stopped outside of any runtime.
@@ -19,9 +20,9 @@ pub struct Runtimes {
 /// Where to start tasks.
 #[derive(Debug, Clone)]
 pub struct RuntimeHandles {
-    /// The ledger's writer, its database connections, and what watches the database.
+    /// The ledger's writer and its database connection.
     pub money: Handle,
-    /// What outlives its request.
+    /// What outlives its request, and what watches the database.
     pub background: Handle,
 }
 

@@ -52,7 +52,7 @@ pub async fn start(config: &Config, prepared: &Prepared, metrics: PrometheusHand
     let (node, writer) = wire(config, &prepared.opened, &prepared.runtimes).await?;
     let relay = start_relay(config, &node)?;
     let admin = start_admin(config, &node, &metrics)?;
-    watchers::start(&node, config, metrics, &prepared.runtimes.money);
+    watchers::start(&node, config, metrics, &prepared.runtimes.background);
     tracing::info!(relay = %relay.address, admin = %admin.address, "listening");
     Ok(Running {
         node,

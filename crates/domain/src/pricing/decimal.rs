@@ -50,7 +50,7 @@ impl FromStr for Decimal {
 impl fmt::Display for Decimal {
     /// The canonical form: no exponent, no sign, no trailing zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_fixed(f, self.0, PLACES)
+        f.write_str(FixedText::of(self.0, PLACES).as_str())
     }
 }
 
@@ -62,7 +62,7 @@ impl fmt::Debug for Decimal {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(FixedText::of(self.0, PLACES).as_str())
     }
 }
 
@@ -91,13 +91,52 @@ pub(super) fn parse_fixed(text: &str, places: usize) -> Option<u128> {
     digits.into_iter().try_fold(0_u128, push)
 }
 
-/// Writes a number of steps of `10^-places` in canonical form.
-pub(super) fn write_fixed(f: &mut fmt::Formatter<'_>, units: u128, places: usize) -> fmt::Result {
-    let digits = format!("{units:0>width$}", width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    match fraction.trim_end_matches('0') {
-        "" => f.write_str(whole),
-        fraction => write!(f, "{whole}.{fraction}"),
+/// Room for 39 digits and a point.
+const TEXT_BYTES: usize = 40;
+
+/// A number of steps of `10^-places` in canonical form, written without the formatting machinery: every request has a
+/// dozen of them.
+pub(super) struct FixedText {
+    bytes: [u8; TEXT_BYTES],
+    start: usize,
+}
+
+impl FixedText {
+    /// At most 20 places.
+    pub fn of(units: u128, places: usize) -> Self {
+        let mut text = Self {
+            bytes: [b'0'; TEXT_BYTES],
+            start: TEXT_BYTES,
+        };
+        let one = 10_u128.pow(u32::try_from(places).unwrap_or(0));
+        let (mut whole, mut fraction) = (units / one, units % one);
+        if fraction > 0 {
+            let mut kept = places;
+            while fraction.is_multiple_of(10) {
+                fraction /= 10;
+                kept -= 1;
+            }
+            (0..kept).for_each(|_| text.push_front(&mut fraction));
+            text.start -= 1;
+            text.bytes[text.start] = b'.';
+        }
+        text.push_front(&mut whole);
+        while whole > 0 {
+            text.push_front(&mut whole);
+        }
+        text
+    }
+
+    /// Takes the last digit of a number and puts it before what is written.
+    fn push_front(&mut self, number: &mut u128) {
+        self.start -= 1;
+        self.bytes[self.start] = b"0123456789"[(*number % 10) as usize];
+        *number /= 10;
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[self.start..]).unwrap_or_default()
     }
 }
 
@@ -156,6 +195,16 @@ mod tests {
             prop_assert_eq!(decimal.to_string().parse::<Decimal>().unwrap(), decimal);
             let json = serde_json::to_string(&decimal).unwrap();
             prop_assert_eq!(serde_json::from_str::<Decimal>(&json).unwrap(), decimal);
+        }
+
+        #[test]
+        fn is_written_as_the_formatting_machinery_would(units in any::<u128>(), places in 0..=20_usize) {
+            let digits = format!("{units:0>width$}", width = places + 1);
+            let (whole, fraction) = digits.split_at(digits.len() - places);
+            let fraction = fraction.trim_end_matches('0');
+            let point = if fraction.is_empty() { "" } else { "." };
+            let text = FixedText::of(units, places);
+            prop_assert_eq!(text.as_str(), format!("{whole}{point}{fraction}"));
         }
 
         #[test]

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    decimal::{parse_fixed, write_fixed},
+    decimal::{FixedText, parse_fixed},
     error::{PricingError, excerpt},
 };
 
@@ -59,7 +59,7 @@ impl FromStr for Multiplier {
 impl fmt::Display for Multiplier {
     /// The canonical form: no exponent, no sign, no trailing zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_fixed(f, u128::from(self.0), PLACES)
+        f.write_str(FixedText::of(u128::from(self.0), PLACES).as_str())
     }
 }
 
@@ -71,7 +71,7 @@ impl fmt::Debug for Multiplier {
 
 impl Serialize for Multiplier {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(FixedText::of(u128::from(self.0), PLACES).as_str())
     }
 }
 
@@ -104,20 +104,12 @@ impl Multipliers {
 
     /// The product as a canonical decimal string, exact.
     pub fn product(&self) -> String {
-        ProductText(self.micros()).to_string()
+        FixedText::of(self.micros(), 3 * PLACES).as_str().to_owned()
     }
 
     /// The product in steps of 1e-18. At most 1e27.
     pub(super) fn micros(&self) -> u128 {
         u128::from(self.pool.0) * u128::from(self.tier.0) * u128::from(self.promotion.0)
-    }
-}
-
-struct ProductText(u128);
-
-impl fmt::Display for ProductText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_fixed(f, self.0, 3 * PLACES)
     }
 }
 

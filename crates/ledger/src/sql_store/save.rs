@@ -290,10 +290,7 @@ impl<'a> Header<'a> {
 }
 
 fn batch_transactions<'a>(name: &BatchName, reference: &'a str, book: &'a Book) -> Vec<Header<'a>> {
-    // the charges of the batch carry the ids already, and making one costs more than finding it
-    let known: BTreeMap<TenantId, Uuid> = new_charge_rows(book)
-        .filter_map(|row| Some((row.tenant, row.transaction?)))
-        .collect();
+    let known = &book.changes.usage_ids;
     let usage = book.changes.usage.iter().map(|(tenant, posting)| Header {
         id: known.get(tenant).copied().unwrap_or_else(|| name.usage_id(*tenant)),
         kind: "usage",

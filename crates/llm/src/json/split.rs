@@ -96,23 +96,28 @@ pub(super) struct StringEnd {
     pub is_escaped: bool,
 }
 
-/// Keys and most words are shorter. For them the fast search costs more than a look at each byte.
-const SHORT_BYTES: usize = 24;
+/// Keys and most words are shorter. For them the fast search costs more than a look at a few words of eight bytes.
+const SHORT_WORDS: usize = 4;
+const WORD_BYTES: usize = 8;
 
 /// The end of the string whose text begins at `at`.
 pub(super) fn end_of_string(bytes: &[u8], mut at: usize) -> StringEnd {
-    let nearby = bytes.iter().skip(at).take(SHORT_BYTES);
-    for (steps, byte) in nearby.enumerate() {
-        match byte {
-            b'"' => {
-                return StringEnd {
-                    quote: at + steps,
-                    is_escaped: false,
-                };
-            }
-            b'\\' => break,
-            _ => {}
+    for _ in 0..SHORT_WORDS {
+        let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+            break;
+        };
+        let Some(found) = first_special(*word) else {
+            at += WORD_BYTES;
+            continue;
+        };
+        at += found;
+        if bytes.get(at) == Some(&b'"') {
+            return StringEnd {
+                quote: at,
+                is_escaped: false,
+            };
         }
+        break;
     }
     let mut is_escaped = false;
     while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
@@ -127,6 +132,22 @@ pub(super) fn end_of_string(bytes: &[u8], mut at: usize) -> StringEnd {
         quote: bytes.len(),
         is_escaped,
     }
+}
+
+/// The index of the first quote or backslash among eight bytes, looked for in all of them at once.
+const fn first_special(word: [u8; WORD_BYTES]) -> Option<usize> {
+    const LOW: u64 = u64::from_le_bytes([0x01; WORD_BYTES]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; WORD_BYTES]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; WORD_BYTES]);
+    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; WORD_BYTES]);
+    let word = u64::from_le_bytes(word);
+    // the lowest byte of zero has its high bit set; above it a byte may be marked by the borrow
+    let (quotes, backslashes) = (word ^ QUOTES, word ^ BACKSLASHES);
+    let found = (quotes.wrapping_sub(LOW) & !quotes | backslashes.wrapping_sub(LOW) & !backslashes) & HIGH;
+    if found == 0 {
+        return None;
+    }
+    Some((found.trailing_zeros() / 8) as usize)
 }
 
 /// Behind the bracket that closes the one at `at`.
