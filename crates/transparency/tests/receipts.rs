@@ -1,4 +1,5 @@
 //! Receipts: one that holds, and every part of it changed, each refused with its place.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use domain::{KeyId, RequestId, TenantId};
 use transparency::{

@@ -1,5 +1,6 @@
 //! Trees and their proofs against a reference that is the definition of RFC 6962 word for word, and against the vectors
 //! that implementations of Certificate Transparency share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 
