@@ -68,12 +68,18 @@ fn statement(receipt: &Value) -> Value {
     serde_json::from_str(receipt["statement"].as_str().unwrap()).unwrap()
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex::encode(sha2::Sha256::digest(bytes))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_says_what_was_charged_and_every_change_of_it_is_refused_with_its_place() {
     let app = TestApp::start().await;
     let client = app.client();
-    let first = client.openai(&openai_body(true)).await.request_id();
-    let second = client.anthropic(&anthropic_body(false)).await.request_id();
+    let sent = [openai_body(true), anthropic_body(false)];
+    let answers = [client.openai(&sent[0]).await, client.anthropic(&sent[1]).await];
+    let [first, second] = answers.each_ref().map(support::Answer::request_id);
     let closed = app.closed(&first).await;
     let (one, other) = (receipt(&client, &first).await, receipt(&client, &second).await);
     let said = statement(&one);
@@ -83,6 +89,11 @@ async fn a_receipt_says_what_was_charged_and_every_change_of_it_is_refused_with_
     assert_eq!(said["amount_nano_usd"], cost.nanos());
     assert_eq!(said["record"]["lines"], closed["lines"]);
     assert_eq!(said["record"]["attempts"].as_array().unwrap().len(), 1);
+    for ((body, answer), receipt) in sent.iter().zip(&answers).zip([&one, &other]) {
+        let record = &statement(receipt)["record"];
+        assert_eq!(record["request_sha256"], sha256(body.to_string().as_bytes()));
+        assert_eq!(record["response_sha256"], sha256(&answer.bytes));
+    }
     for operators in ["provider_cost", "unbilled", "overrun"] {
         assert!(!one["statement"].as_str().unwrap().contains(operators), "{said}");
     }
