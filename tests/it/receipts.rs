@@ -9,25 +9,25 @@ use serde_json::{Value, json};
 use support::{Client, KeyOptions, Process, TestApp, anthropic_body, openai_body};
 
 /// Files for the offline check.
-struct Desk {
+pub struct Desk {
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn put(&self, name: &str, content: &Value) -> PathBuf {
+    pub fn put(&self, name: &str, content: &Value) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content.to_string()).unwrap();
         path
     }
 
     /// Checks a receipt offline; the second is what was said.
-    fn verify(&self, receipt: &Value, more: &[(&str, &Path)]) -> (bool, String) {
+    pub fn verify(&self, receipt: &Value, more: &[(&str, &Path)]) -> (bool, String) {
         let receipt = self.put("receipt.json", receipt);
         let mut arguments = vec!["receipt", "verify", receipt.to_str().unwrap()];
         for (option, file) in more {
@@ -39,7 +39,7 @@ impl Desk {
 }
 
 /// The receipt of a request that has ended, which is there within moments.
-async fn receipt(client: &Client, request: &str) -> Value {
+pub async fn receipt(client: &Client, request: &str) -> Value {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let answer = client.get(&format!("/v1/requests/{request}/receipt")).await;
@@ -232,6 +232,40 @@ async fn the_log_only_grows_and_everybody_can_see_that() {
         let (holds, output) = desk.verify(&last, more);
         assert!(holds && output.contains("consistent with the head"), "{output}");
     }
+    let (status, export) = app.command(&["ledger", "export-log"]);
+    assert!(status.success(), "{export}");
+    let check = |lines: &[&str]| {
+        let path = desk.folder.path().join("export.jsonl");
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let arguments = [
+            "receipt",
+            "verify-log",
+            path.to_str().unwrap(),
+            "--keys",
+            keys.to_str().unwrap(),
+        ];
+        let (status, output) = Process::run(&arguments, &[]);
+        (status.success(), output)
+    };
+    let lines: Vec<&str> = export.lines().filter(|line| line.starts_with('{')).collect();
+    assert!(check(&lines).0, "{:?}", check(&lines));
+    let entry = lines.iter().position(|line| line.contains("\"entry\"")).unwrap();
+    let mut dropped = lines.clone();
+    dropped.remove(entry);
+    assert!(
+        check(&dropped).1.contains("REFUSED at the order"),
+        "{:?}",
+        check(&dropped)
+    );
+    let flipped = lines[entry].replace("\"leaves\":", "\"leaves\":1");
+    let mut changed = lines.clone();
+    changed[entry] = &flipped;
+    assert!(
+        check(&changed).1.contains("REFUSED at the log path"),
+        "{:?}",
+        check(&changed)
+    );
+
     // a fork: somebody was shown another log of the same size, under the same key
     let mut forked = heads[0].clone();
     forked["root"] = last["leaf"].clone();

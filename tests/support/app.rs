@@ -279,10 +279,12 @@ impl TestApp {
         self.backend.execute(&self.data_folder(), sql).await
     }
 
-    /// Asserts that the books keep every invariant.
+    /// Asserts that the books keep every invariant, and that the transparency log agrees with them.
     pub fn assert_books_are_clean(&self) {
         let (status, report) = self.command(&["ledger", "verify"]);
         assert!(status.success(), "the books are not clean:\n{report}");
+        let (status, report) = self.command(&["ledger", "verify", "--log"]);
+        assert!(status.success(), "the log does not agree with the books:\n{report}");
     }
 
     /// Waits until the number of open holds is as expected.

@@ -8,6 +8,7 @@ mod audit;
 mod copies;
 mod draft;
 mod error;
+mod exporting;
 mod keys;
 mod lookup;
 mod publishing;
@@ -20,6 +21,7 @@ pub use audit::{Finding, LogAudit};
 pub use copies::CopySettings;
 pub use draft::{BatchDraft, ChangeOfLog, StoredBatch, batches, movement_batch, writer_batch};
 pub use error::LogError;
+pub use exporting::export;
 pub use publishing::{
     EntryView, LeafProof, consistency, day_head, entries, head_at, key_list, leaf_proof, logs, newest_head,
 };

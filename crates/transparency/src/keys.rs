@@ -98,7 +98,7 @@ pub struct PublishedKey {
 }
 
 /// All keys that ever signed, as they are published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyList {
     /// The newest first.
     pub keys: Vec<PublishedKey>,

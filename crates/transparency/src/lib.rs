@@ -4,6 +4,7 @@
 //! It is all that is needed to check a receipt offline. docs/LEDGER.md says what is logged and when.
 
 pub mod batch;
+mod export;
 mod frontier;
 mod hash;
 mod head;
@@ -15,6 +16,7 @@ mod statement;
 mod tree;
 
 pub use batch::{BatchContents, LeafKind, Logged};
+pub use export::{ExportCheck, ExportLine};
 pub use frontier::Frontier;
 pub use hash::{Hash, entry_hash, leaf_hash, node_hash, salted};
 pub use head::{Head, SignedHead};

@@ -77,6 +77,8 @@ pub enum Place {
     Signature,
     /// The older head.
     Consistency,
+    /// The order of an export's lines.
+    Order,
 }
 
 impl fmt::Display for Place {
@@ -89,6 +91,7 @@ impl fmt::Display for Place {
             Self::Key => "key",
             Self::Signature => "signature",
             Self::Consistency => "consistency",
+            Self::Order => "order",
         })
     }
 }

@@ -25,6 +25,8 @@ const ROWS_BETWEEN_TIDINGS: u64 = 100_000;
 pub enum Action {
     /// Check that the books are consistent. Changes nothing and may run beside a server.
     Verify(VerifyOptions),
+    /// Write the transparency log to standard output, for somebody who checks it alone with `truerelay receipt verify-log`.
+    ExportLog(ConfigFile),
     /// Bring what was archived since into a database that was restored from a backup. Stop every node first.
     Replay(super::replay::Options),
 }
@@ -44,6 +46,7 @@ pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     match action {
         Action::Verify(options) if options.log => run_verify_log(&options.config),
         Action::Verify(options) => run_verify(&options.config),
+        Action::ExportLog(config) => run_export_log(config),
         Action::Replay(options) => super::replay::run(options),
     }
 }
@@ -74,6 +77,21 @@ fn run_verify(config: &ConfigFile) -> anyhow::Result<ExitCode> {
         say("a spool of this node is damaged: keep a copy of the data folder's `spool` before the next start");
         return Ok(ExitCode::FAILURE);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_export_log(config: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let config = config.load()?;
+    block_on(async {
+        let database = open_for_reading(&config).await?;
+        let written = transparency_log::export(&database, |line| {
+            say(serde_json::to_string(line)?);
+            Ok(())
+        });
+        written.await?;
+        database.close().await;
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! `truerelay receipt`: checks without any server.
 
 use std::{
+    io::BufRead,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -8,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, de::DeserializeOwned};
-use transparency::{Hash, KeyList, Place, Receipt, Refused, SignedHead, proof};
+use transparency::{ExportCheck, ExportLine, Hash, KeyList, Place, Receipt, Refused, SignedHead, proof};
 use uuid::Uuid;
 
 use crate::output::say;
@@ -18,6 +19,18 @@ use crate::output::say;
 pub enum Action {
     /// Check a receipt: statement, paths, signature. Asks no server.
     Verify(Options),
+    /// Check a whole log: what `truerelay ledger export-log` wrote. Asks no server.
+    VerifyLog(LogOptions),
+}
+
+/// What is checked against what.
+#[derive(Debug, Args)]
+pub struct LogOptions {
+    /// The export.
+    export: PathBuf,
+    /// The published keys, as for a receipt. Without them the export's own word is taken for the keys.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
 }
 
 /// What is checked against what.
@@ -48,11 +61,14 @@ struct Consistency {
 
 /// Checks; a receipt that does not hold makes the command fail.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
-    let Action::Verify(options) = action;
-    match check(options)? {
+    let (checked, what) = match action {
+        Action::Verify(options) => (check(options)?, "the receipt holds"),
+        Action::VerifyLog(options) => (check_log(options)?, "the log holds"),
+    };
+    match checked {
         Ok(lines) => {
             lines.iter().for_each(say);
-            say("the receipt holds");
+            say(what);
             Ok(ExitCode::SUCCESS)
         }
         Err(refused) => {
@@ -72,6 +88,25 @@ fn check(options: &Options) -> anyhow::Result<Result<Vec<String>, Refused>> {
     let older: Option<SignedHead> = options.older_head.as_deref().map(read).transpose()?;
     let consistency: Option<Consistency> = options.consistency.as_deref().map(read).transpose()?;
     Ok(verify(&receipt, keys.as_ref(), older.as_ref(), consistency.as_ref()))
+}
+
+fn check_log(options: &LogOptions) -> anyhow::Result<Result<Vec<String>, Refused>> {
+    let mut check = ExportCheck::new(options.keys.as_deref().map(read).transpose()?);
+    let file = std::fs::File::open(&options.export);
+    let file = file.with_context(|| format!("cannot read {}", options.export.display()))?;
+    for (number, line) in (1_u64..).zip(std::io::BufReader::new(file).lines()) {
+        let line = line.with_context(|| format!("cannot read {}", options.export.display()))?;
+        let parsed = serde_json::from_str::<ExportLine>(&line);
+        let parsed = parsed.map_err(|error| Refused::at(Place::Format, error.to_string()));
+        if let Err(refused) = parsed.and_then(|line| check.take(line)) {
+            let detail = format!("line {number}: {}", refused.detail);
+            return Ok(Err(Refused { detail, ..refused }));
+        }
+    }
+    Ok(Ok(vec![format!(
+        "{} entries, {} signed heads",
+        check.entries, check.heads
+    )]))
 }
 
 fn verify(
