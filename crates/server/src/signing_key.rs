@@ -84,3 +84,63 @@ fn own_key(folder: &DataFolder) -> anyhow::Result<LogKey> {
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashMap, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, DataFolder) {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let folder = DataFolder::create(&parent.path().join("data")).expect("it can be made");
+        (parent, folder)
+    }
+
+    #[test]
+    fn the_embedded_default_makes_one_private_key_and_keeps_it() {
+        let (_parent, folder) = folder();
+        let config = crate::config::load(None, HashMap::new()).expect("the defaults are valid");
+        let load = |makes_one| load_signing_key(&config, &folder, makes_one, &|_| None);
+        let refused = load(false).expect_err("nobody gave one").to_string();
+        assert!(refused.contains("openssl genpkey"), "{refused}");
+        let first = load(true).expect("made");
+        assert_eq!(load(true).expect("read").id(), first.id());
+        let path = folder.keys_folder().join(FILE);
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
+        assert_eq!(
+            path.metadata().expect("it is there").permissions().mode() & 0o777,
+            0o600
+        );
+        mode(0o644).expect("it can be set");
+        let refused = load(true).expect_err("others may read it").to_string();
+        assert!(refused.contains("chmod 600"), "{refused}");
+        mode(0o600).expect("it can be set");
+        std::fs::write(&path, "no key").expect("it can be written");
+        assert!(load(true).is_err());
+    }
+
+    #[test]
+    fn a_key_is_given_by_file_or_by_text() {
+        let (parent, folder) = folder();
+        let key = LogKey::from_seed(&[7; 32]);
+        let pem = key.to_pem().expect("it can be written");
+        let path = parent.path().join("key.pem");
+        std::fs::write(&path, pem.expose()).expect("it can be written");
+        let file = HashMap::from([(
+            "TRUERELAY__TRANSPARENCY__KEY_FILE".to_owned(),
+            path.display().to_string(),
+        )]);
+        let by_file = crate::config::load(None, file).expect("it is valid");
+        let by_text = crate::config::load(None, HashMap::new()).expect("the defaults are valid");
+        let text = |name: &str| (name == VARIABLE).then(|| pem.expose().to_owned());
+        let loaded = load_signing_key(&by_file, &folder, false, &|_| None).expect("a file");
+        assert_eq!(loaded.id(), key.id());
+        let loaded = load_signing_key(&by_text, &folder, false, &text).expect("a text");
+        assert_eq!(loaded.id(), key.id());
+        assert!(
+            load_signing_key(&by_file, &folder, false, &text).is_err(),
+            "given twice"
+        );
+    }
+}
