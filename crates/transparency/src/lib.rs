@@ -20,7 +20,7 @@ pub use export::{ExportCheck, ExportLine};
 pub use frontier::Frontier;
 pub use hash::{Hash, entry_hash, leaf_hash, node_hash, salted};
 pub use head::{Head, SignedHead};
-pub use keys::{KeyError, KeyList, LogKey, PublishedKey, key_id};
+pub use keys::{KeyError, KeyList, LogKey, PublishedKey, SignatureFault, key_id};
 pub use nodes::{Node, NodeLookup, consistency_nodes, consistency_path, inclusion_nodes, inclusion_path};
 pub use receipt::{BatchProof, LogProof, Place, RECEIPT_FORMAT, Receipt, Refused, Verified};
 pub use statement::{RequestStatement, TransactionStatement};
