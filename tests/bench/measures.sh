@@ -60,13 +60,13 @@ percentiles() {
     awk '{ t[NR] = $1 } END { print t[int((NR - 1) * 0.50) + 1], t[int((NR - 1) * 0.99) + 1] }'
 }
 
-# Processor time for each request at 1,000 a second: `cpu_each PROXY PID KIND BODY`: sets cpu_proxy and cpu_postgres.
+# Processor time for each request at 1,000 a second: `cpu_each PROXY PID KIND DELAY BODY`: sets cpu_proxy and cpu_postgres.
 cpu_each() {
-  local proxy=$1 pid=$2 kind=$3 body=$4 before before_pg
-  steady "$proxy" "$kind" 0 "$body" 64 1000 1
+  local proxy=$1 pid=$2 kind=$3 delay_ms=$4 body=$5 before before_pg
+  steady "$proxy" "$kind" "$delay_ms" "$body" 64 1000 1
   before=$(cpu_us "$pid")
   before_pg=$(postgres_cpu_us)
-  steady "$proxy" "$kind" 0 "$body" 64 1000 8
+  steady "$proxy" "$kind" "$delay_ms" "$body" 64 1000 8
   cpu_proxy=$(awk -v t="$(($(cpu_us "$pid") - before))" -v n="$sent" 'BEGIN { printf "%.1f", t / n }')
   cpu_postgres=$(awk -v t="$(($(postgres_cpu_us) - before_pg))" -v n="$sent" 'BEGIN { printf "%.1f", t / n }')
 }
@@ -110,7 +110,7 @@ count_instructions() {
 }
 
 load_closed() {
-  taskset -c "$load_core" h2load --h1 -c 16 -n "$2" -d "$folder/small.json" -H "authorization: Bearer $KEY" \
+  taskset -c "$load_core" h2load --h1 -c 64 -n "$2" -d "$folder/small.json" -H "authorization: Bearer $KEY" \
     -H 'content-type: application/json' "$(url_of "$1" small 0)" >"$folder/h2load.out" 2>&1
   grep -q "status codes: $2 2xx" "$folder/h2load.out" || { cat "$folder/h2load.out" >&2; fail "Not all were answered."; }
 }
@@ -139,3 +139,23 @@ revocation_ms() {
   [[ $status == 401 ]] || fail "A revoked key still works."
   printf '%s\n' "$((($(date +%s%N) - from) / 1000000))"
 }
+
+# How many requests took so long or less before their dispatch: a line `SECONDS COUNT` for each bucket.
+dispatch_buckets() {
+  curl -s "http://127.0.0.1:$admin_port/metrics" |
+    sed -n 's/^truerelay_before_dispatch_seconds_bucket{le="\([0-9.e-]*\)"} \([0-9]*\)$/\1 \2/p'
+}
+
+# The bounds in which the 50th and the 99th percentile of what came between two such readings lie, in microseconds.
+dispatch_percentiles() {
+  paste -d ' ' "$1" "$2" | awk '
+    { bound[NR] = $1 * 1e6; count[NR] = $4 - $2 }
+    END {
+      for (p = 50; p <= 99; p += 49)
+        for (i = 1; i <= NR; i++)
+          if (count[i] >= count[NR] * p / 100) { printf "%s%d", (p == 50 ? "" : " "), bound[i]; break }
+      print ""
+    }'
+}
+
+requests_per_second() { sed -n 's/.*: \([0-9]*\) requests\/s.*/\1/p'; }

@@ -68,6 +68,8 @@ impl Dispatch<'_> {
                     if permit.is_none() || attempts >= self.relay.parts.settings.max_attempts {
                         return Err(self.lost(attempts, last));
                     }
+                } else {
+                    story.dispatched();
                 }
                 attempts += 1;
                 tried.push(credential.id);

@@ -260,6 +260,11 @@ impl Open {
 }
 
 impl Story {
+    /// Notes that the request goes to an upstream for the first time.
+    pub fn dispatched(&self) {
+        metrics::histogram!("truerelay_before_dispatch_seconds").record(self.started.elapsed());
+    }
+
     /// Notes an attempt that came to nothing; `begun` says whether its provider may bill the prompt.
     pub fn attempt_lost(&mut self, attempt: AttemptRecord, candidate: &Candidate, begun: bool) {
         self.winner = None;

@@ -135,8 +135,9 @@ impl Write for Escaped<'_> {
 
 /// Appends text as it stands between the quotes of a JSON string (RFC 8259, section 7).
 fn push_escaped(line: &mut String, text: &str) {
-    let is_plain = |byte: &u8| *byte >= 0x20 && !matches!(byte, b'"' | b'\\');
-    if text.as_bytes().iter().all(is_plain) {
+    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // without a way out of the loop, many bytes are looked at at a time
+    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
         line.push_str(text);
         return;
     }

@@ -79,6 +79,7 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
 pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(BEFORE_DISPATCH.to_owned()), &SHORT_SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_items".to_owned()), &ITEMS)?
         .install_recorder()?;
     describe();
@@ -88,6 +89,12 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
 const SECONDS: [f64; 16] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0,
 ];
+/// What the relay itself takes is a matter of microseconds.
+const SHORT_SECONDS: [f64; 14] = [
+    0.000_01, 0.000_015, 0.000_02, 0.000_03, 0.000_05, 0.000_075, 0.000_1, 0.000_15, 0.000_25, 0.000_5, 0.001, 0.005,
+    0.025, 0.25,
+];
+const BEFORE_DISPATCH: &str = "truerelay_before_dispatch_seconds";
 const ITEMS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 350.0, 500.0];
 
 fn describe() {
@@ -112,6 +119,11 @@ fn describe() {
         "truerelay_hold_wait_seconds",
         Unit::Seconds,
         "Time that requests waited for their hold to be durable."
+    );
+    describe_histogram!(
+        BEFORE_DISPATCH,
+        Unit::Seconds,
+        "Time from a request's last byte to its first dispatch: reading it, admission, routing, and the wait for its hold where it has to wait."
     );
     describe_histogram!(
         "truerelay_upstream_first_byte_seconds",

@@ -7,5 +7,6 @@ mod cases;
 mod examples;
 mod generate;
 mod properties;
+mod recompute;
 mod reference;
 mod rises;
