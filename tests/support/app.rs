@@ -118,6 +118,7 @@ impl TestApp {
             seeded.key.clone(),
             seeded.openai_secret.clone(),
             seeded.anthropic_secret.clone(),
+            "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC".to_owned(),
         ];
         let app = Self {
             simulator: provider.control(),
