@@ -32,7 +32,7 @@ def charge(statement, offer):
 
 if __name__ == "__main__":
     said = json.loads(json.load(open(sys.argv[1]))["statement"])
-    models = [model for model in json.load(open(sys.argv[2]))["models"] if model["id"] == said["record"]["model"]]
-    cost = charge(said, next(offer["price"] for offer in models[0]["offers"] if offer["offer"] == said["record"]["offer"]))
+    cost, offers = 0, {offer["offer"]: offer for model in json.load(open(sys.argv[2]))["models"] for offer in model["offers"]}
+    if said["state"] == "settled": cost = charge(said, offers[said["record"]["offer"]]["price"])  # everything else is free
     print(f"receipt {said['amount_nano_usd']}, price list {cost} nano-USD:", "they agree" if cost == said["amount_nano_usd"] else "THEY DIFFER")
     sys.exit(cost != said["amount_nano_usd"])

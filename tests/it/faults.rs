@@ -1,23 +1,5 @@
-//! Faults of what is around a node, and which test shows what holds afterwards. Every test ends with `TestApp::finish`:
-//! the node stops in order, no hold is open, the auditor finds nothing, no canary has leaked.
-//!
-//! | fault | shown by |
-//! |---|---|
-//! | node killed: hold queued, held, in mid-stream, after the end, commit in doubt | `crash` |
-//! | database killed in the middle of a batch | `faults_database::a_database_killed_in_the_middle_of_a_batch_*` |
-//! | nodes and database killed at random for twenty minutes | `faults_crash_loop` |
-//! | connection to the database broken at any byte, commits in doubt included | `faults_connection::*` |
-//! | database silent (stopped process, cut network) with streams under way | `faults_outage::*` |
-//! | database out of connections, deadlock, disk full | `faults_database::*` |
-//! | one item that the database refuses | `faults_poison::*` |
-//! | Redis killed, emptied, stopped, slow | `faults_redis::*` |
-//! | upstream 4xx, 5xx, refused connection | `failover`, `refusals`, `charges` |
-//! | upstream silent before the head or in mid-stream, dripping | `faults_upstream::*`, `charges::our_time_limits_*` |
-//! | upstream reset, cut at any byte, ended without its mark | `faults_upstream::*`, `charges::a_cut_after_output_*` |
-//! | client that does not read | `hostile::a_client_that_does_not_read_*` |
-//! | client gone in each phase, in order or by reset | `faults_client::*`, `charges::a_client_that_leaves_*` |
-//! | invalid, compressed, absurd or endless answers | `hostile`, `recordings` |
-//! | changes by the operator during requests | `nodes`, `prices` |
+//! Faults of what is around a node. Every test ends with `TestApp::finish`: the node stops in order, no hold is open, the
+//! auditor finds nothing, no canary has leaked. Which fault is shown by which test: docs/faults.md.
 //!
 //! A test whose fault needs a privilege that this user lacks prints `not run` and the reason. Those that take longer than
 //! some seconds are ignored here and run by `make faults`.
@@ -27,7 +9,7 @@ use std::time::{Duration, Instant};
 use fault_proxy::Proxy;
 use serde_json::{Value, json};
 use simulator::{Answer, Faults, Generate, LogEntry, Rule};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use support::{Backend, PROMPT_CANARY, PrivatePostgres, TestApp, TestAppOptions, anthropic_body, openai_body};
 
 /// A node on a PostgreSQL server of its own, which it reaches through a proxy.
@@ -49,15 +31,20 @@ impl OwnDatabase {
         Some(Self::on(PrivatePostgres::start(settings).await).await)
     }
 
-    /// Starts a node on this server. A hold's wait has no limit of its own that a test could meet: what answers
-    /// during an outage is the ledger.
+    /// Starts a node on this server.
     pub async fn on(postgres: PrivatePostgres) -> Self {
+        Self::with(postgres, TestAppOptions::default()).await
+    }
+
+    /// As [`OwnDatabase::on`], with changes. A hold's wait has no limit of its own that a test could meet: what answers
+    /// during an outage is the ledger.
+    pub async fn with(postgres: PrivatePostgres, options: TestAppOptions) -> Self {
         let network = Proxy::start(0, postgres.address()).await.unwrap();
         let backend = Backend::on_postgres(&postgres.url("postgres")).await;
         let app = TestApp::start_with(TestAppOptions {
             backend: Some(backend.with_database_at(network.address())),
-            config: "[relay]\nhold_timeout_ms = 120000\n".to_owned(),
-            ..TestAppOptions::default()
+            config: format!("[relay]\nhold_timeout_ms = 120000\n{}", options.config),
+            ..options
         })
         .await;
         Self { app, postgres, network }
@@ -94,10 +81,7 @@ impl OwnDatabase {
 
     /// A connection to its database beside the product's.
     pub async fn connect(&self) -> PgConnection {
-        let Backend::Production { database_url, .. } = &self.app.backend else {
-            panic!("it is on PostgreSQL");
-        };
-        PgConnection::connect(database_url).await.unwrap()
+        self.app.backend.connect().await
     }
 
     /// The end of a test: as [`TestApp::finish`].

@@ -14,7 +14,7 @@ use fault_proxy::CutKind;
 use futures_util::{StreamExt, future::join_all};
 use serde_json::{Value, json};
 use simulator::{Answer, Faults, Generate, LogEntry, Rule};
-use support::{Client, SecondNode};
+use support::{Client, Dice, SecondNode};
 
 use crate::{
     faults::{OwnDatabase, dialects, id_of, words_received},
@@ -31,23 +31,6 @@ const INTERVAL: Duration = Duration::from_secs(10);
 
 const CHARGED: &str = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charge";
 const RECOVERED: &str = "SELECT COUNT(*) FROM charge WHERE reason = 'relay_crashed' AND state = 'settled'";
-
-/// Numbers from a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-
-    async fn pause(&mut self, up_to_ms: u64) {
-        tokio::time::sleep(Duration::from_millis(self.below(up_to_ms))).await;
-    }
-}
 
 /// An answer that began, as its customer saw it.
 struct Seen {
@@ -101,7 +84,7 @@ async fn read(response: reqwest::Response, name: String) -> Seen {
 
 /// Asks without a pause, now this node and now that, and sometimes leaves in the midst of an answer.
 async fn customer(clients: &[Client], number: u64, seed: u64, is_over: &AtomicBool) -> Vec<Seen> {
-    let mut dice = Dice(seed.wrapping_mul(31).wrapping_add(number));
+    let mut dice = Dice::from_seed(seed.wrapping_mul(31).wrapping_add(number));
     let mut seen = Vec::new();
     for round in 0_u64.. {
         if is_over.load(Ordering::Relaxed) {
@@ -248,7 +231,7 @@ async fn nodes_and_database_killed_at_random_leave_clean_books() {
     let Some(mut world) = World::start().await else {
         return;
     };
-    let seed = setting("TRUERELAY_TEST_SEED", u64::from(std::process::id()));
+    let seed = Dice::seed_of_run();
     let whole_time = Duration::from_secs(setting("TRUERELAY_CRASH_LOOP_S", 1_200));
     eprintln!("TRUERELAY_TEST_SEED={seed}");
     let tenant = world.database.app.seeded.tenant.clone();
@@ -258,7 +241,7 @@ async fn nodes_and_database_killed_at_random_leave_clean_books() {
     let is_over = AtomicBool::new(false);
     let strikes = AtomicU64::new(0);
     let disasters = async {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::from_seed(seed);
         let started = Instant::now();
         while started.elapsed() < whole_time {
             dice.pause(6_000).await;

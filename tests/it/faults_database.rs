@@ -2,9 +2,6 @@
 //! disk. Requests wait or are refused; whoever was served is charged once, everybody else nothing.
 
 use std::{
-    fs,
-    io::Write,
-    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -12,7 +9,7 @@ use std::{
 use fault_proxy::CutKind;
 use futures_util::future::join_all;
 use sqlx::{Connection, Executor, PgConnection};
-use support::PrivatePostgres;
+use support::{Dice, PrivatePostgres, SmallDisk};
 
 use crate::{
     faults::OwnDatabase,
@@ -28,12 +25,12 @@ async fn killed_while(slow: &'static str, quick: &'static str) {
     let Some(world) = OwnDatabase::start(&[]).await else {
         return;
     };
-    let price = price(&world).await;
+    let price = price(&world.app).await;
     world.app.execute(SLEEP).await;
     for _ in 0..2 {
-        let before = Books::of(&world).await;
+        let before = Books::of(&world.app).await;
         world.app.execute(slow).await;
-        let customers = join_all((0..8).map(|_| stream(&world)));
+        let customers = join_all((0..8).map(|_| stream(&world.app)));
         let disaster = async {
             world.app.wait_for_number(SLEEPING, 1).await;
             world.postgres.kill();
@@ -41,7 +38,7 @@ async fn killed_while(slow: &'static str, quick: &'static str) {
             world.app.execute(quick).await;
         };
         let (answers, ()) = tokio::join!(customers, disaster);
-        assert_charged_for_what_was_served(&world, &answers, price, before).await;
+        assert_charged_for_what_was_served(&world.app, &answers, price, before).await;
         world.wait_until_served().await;
     }
     world.finish().await;
@@ -70,9 +67,9 @@ async fn without_connections_to_the_database_requests_are_refused_until_there_ar
     let Some(world) = OwnDatabase::start(&["max_connections=20"]).await else {
         return;
     };
-    let price = price(&world).await;
-    let streams = begin_streams(&world, 4).await;
-    let before = Books::of(&world).await;
+    let price = price(&world.app).await;
+    let streams = begin_streams(&world.app, 4).await;
+    let before = Books::of(&world.app).await;
     // somebody else takes all connections while the node has none
     let network = world.network.handle();
     network.change(|faults| faults.refuse = true);
@@ -91,15 +88,15 @@ async fn without_connections_to_the_database_requests_are_refused_until_there_ar
     hogs.extend(take_all_connections(&world.postgres).await);
     network.heal();
 
-    let refused = stream(&world).await;
+    let refused = stream(&world.app).await;
     assert_eq!((refused.status, refused.words), (503, 0));
-    let mut answers = finish_streams(&world, streams).await;
+    let mut answers = finish_streams(&world.app, streams).await;
     answers.push(refused);
     for hog in hogs {
         hog.close().await.unwrap();
     }
     world.wait_for_database().await;
-    assert_charged_for_what_was_served(&world, &answers, price, before).await;
+    assert_charged_for_what_was_served(&world.app, &answers, price, before).await;
     world.wait_until_served().await;
     world.finish().await;
 }
@@ -131,7 +128,7 @@ async fn a_deadlock_is_tried_again_and_nothing_is_charged_twice() {
     let Some(world) = OwnDatabase::start(&["deadlock_timeout=100ms"]).await else {
         return;
     };
-    let price = price(&world).await;
+    let price = price(&world.app).await;
     let mut intruder = world.connect().await;
     // the intruder is patient: the ledger's transaction is the one that is ended
     intruder.execute("SET deadlock_timeout = '60s'").await.unwrap();
@@ -142,11 +139,11 @@ async fn a_deadlock_is_tried_again_and_nothing_is_charged_twice() {
     while world.app.number(FOUND).await < 3 {
         rounds += 1;
         assert!(rounds <= 40, "the locks of the two never crossed");
-        let before = Books::of(&world).await;
+        let before = Books::of(&world.app).await;
         // against the order of everybody else: lots before accounts
         intruder.execute("BEGIN").await.unwrap();
         intruder.execute("SELECT 1 FROM lot FOR UPDATE").await.unwrap();
-        let customers = join_all((0..4).map(|_| stream(&world)));
+        let customers = join_all((0..4).map(|_| stream(&world.app)));
         let crossing = async {
             while number(&mut intruder, WAITING).await == 0 {
                 tokio::task::yield_now().await;
@@ -159,7 +156,7 @@ async fn a_deadlock_is_tried_again_and_nothing_is_charged_twice() {
             answers.iter().all(|got| got.status == 200),
             "a deadlock is nobody's refusal"
         );
-        assert_charged_for_what_was_served(&world, &answers, price, before).await;
+        assert_charged_for_what_was_served(&world.app, &answers, price, before).await;
     }
     drop(intruder);
     world.finish().await;
@@ -170,41 +167,31 @@ async fn on_a_full_disk_requests_are_refused_until_there_is_room() {
     if !support::Backend::run_is_shared() {
         return;
     }
-    let Some(postgres) = PrivatePostgres::start_on_small_disk(96).await else {
+    let Some(disk) = SmallDisk::mount(96) else {
         return;
     };
-    let world = OwnDatabase::on(postgres).await;
-    let price = price(&world).await;
-    let streams = begin_streams(&world, 4).await;
-    let before = Books::of(&world).await;
-    let ballast = world.postgres.data_folder().join("ballast");
-    fill(&ballast);
+    let world = OwnDatabase::on(PrivatePostgres::start_on_disk(&disk).await).await;
+    let price = price(&world.app).await;
+    let streams = begin_streams(&world.app, 4).await;
+    let before = Books::of(&world.app).await;
+    disk.fill();
     let mut answers = Vec::new();
     // what was allocated before is used up first
     while answers.last().is_none_or(|got: &Got| got.status == 200) {
         assert!(answers.len() < 2_000, "the disk is not full");
-        answers.push(stream(&world).await);
-        fill(&ballast);
+        answers.push(stream(&world.app).await);
+        disk.fill();
     }
-    answers.extend(finish_streams(&world, streams).await);
-    fs::remove_file(&ballast).unwrap();
+    answers.extend(finish_streams(&world.app, streams).await);
+    disk.make_room();
     if world.postgres.has_ended() {
         // without room for its log PostgreSQL gives up
         world.postgres.restart().await;
     }
     world.wait_for_database().await;
-    assert_charged_for_what_was_served(&world, &answers, price, before).await;
+    assert_charged_for_what_was_served(&world.app, &answers, price, before).await;
     world.wait_until_served().await;
     world.finish().await;
-}
-
-/// Takes the room that is left.
-fn fill(file: &Path) {
-    let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-    for size in [64 * 1024, 4 * 1024] {
-        let block = vec![0; size];
-        while file.write_all(&block).is_ok() {}
-    }
 }
 
 /// Customers who never pause while the database is killed again and again.
@@ -216,27 +203,22 @@ async fn a_database_killed_at_random_under_load_charges_each_answer_once() {
     let Some(world) = OwnDatabase::start(&[]).await else {
         return;
     };
-    let price = price(&world).await;
-    let before = Books::of(&world).await;
+    let price = price(&world.app).await;
+    let before = Books::of(&world.app).await;
     let is_over = AtomicBool::new(false);
     let customer = async || {
         let mut answers = Vec::new();
         while !is_over.load(Ordering::Relaxed) {
-            answers.push(stream(&world).await);
+            answers.push(stream(&world.app).await);
         }
         answers
     };
     let disasters = async {
-        let seed = u64::from(std::process::id());
-        eprintln!("seed {seed}");
-        let mut dice = seed;
+        let mut dice = Dice::of_run();
         for _ in 0..ROUNDS {
-            dice = dice
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            tokio::time::sleep(Duration::from_millis(200 + (dice >> 33) % 2_000)).await;
+            dice.pause(2_200).await;
             world.postgres.kill();
-            tokio::time::sleep(Duration::from_millis((dice >> 20) % 6_000)).await;
+            dice.pause(6_000).await;
             world.postgres.restart().await;
         }
         is_over.store(true, Ordering::Relaxed);
@@ -250,7 +232,7 @@ async fn a_database_killed_at_random_under_load_charges_each_answer_once() {
         answers.len()
     );
     world.wait_for_database().await;
-    assert_charged_for_what_was_served(&world, &answers, price, before).await;
+    assert_charged_for_what_was_served(&world.app, &answers, price, before).await;
     world.wait_until_served().await;
     world.finish().await;
 }

@@ -2,10 +2,7 @@
 //! refused, and service comes back by itself. The outages are shorter than real ones; nothing in the node depends on
 //! how long they last.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use fault_proxy::CutKind;
 use reqwest::Response;
@@ -16,6 +13,7 @@ use support::{Answer, openai_body};
 use crate::{
     faults::{OwnDatabase, dialects, id_of, words, words_received},
     faults_served::begin_served,
+    spools::{end_of, wait_for_ends_on_disk},
 };
 
 /// How the database is away.
@@ -64,7 +62,7 @@ async fn begin_streams(world: &OwnDatabase, per_dialect: usize) -> Vec<Response>
     let mut streams = Vec::new();
     for (path, body) in dialects() {
         for _ in 0..per_dialect {
-            streams.push(begin_served(&world.app, path, &body).await);
+            streams.push(begin_served(&world.app.client(), path, &body).await);
         }
     }
     streams
@@ -153,14 +151,7 @@ async fn a_node_that_dies_during_an_outage_still_charges_what_had_ended() {
         ids.push(id_of(&response));
         assert_eq!(words_received(&response.text().await.unwrap()), 60);
     }
-    // until an end is on disk, a crash leaves its request to recovery
-    let spooled = || spool_text(&world.app.data_folder());
-    let is_kept = |id: &String| spooled().contains(&format!("{{\"close\":{{\"request\":\"{id}\""));
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !ids.iter().all(is_kept) {
-        assert!(Instant::now() < deadline, "the ends are not kept on disk");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    wait_for_ends_on_disk(&world.app.data_folder(), ids.iter()).await;
     world.app.kill();
     Away::Refused.end(&world);
     assert_audit_sees_the_spool(&world, &ids[0]);
@@ -189,7 +180,7 @@ fn assert_audit_sees_the_spool(world: &OwnDatabase, id: &str) {
     let files = std::fs::read_dir(world.app.data_folder().join("spool")).unwrap();
     let file = files.last().unwrap().unwrap().path();
     let whole = std::fs::read(&file).unwrap();
-    let name = format!("{{\"close\":{{\"request\":\"{id}\"");
+    let name = end_of(id);
     let place = whole.windows(name.len()).position(|found| found == name.as_bytes());
     let mut damaged = whole.clone();
     damaged[place.unwrap()] ^= 1;
@@ -207,18 +198,6 @@ fn assert_nothing_is_spooled(world: &OwnDatabase) {
     let (status, report) = world.app.command(&["ledger", "verify"]);
     assert!(status.success(), "{report}");
     assert!(report.contains(": 0 ends and 0 notes of progress wait"), "{report}");
-}
-
-/// What the node has kept on disk, of all its boots.
-fn spool_text(data_folder: &Path) -> String {
-    let files = std::fs::read_dir(data_folder.join("spool"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let bytes: Vec<u8> = files
-        .flat_map(|file| std::fs::read(file.path()).unwrap_or_default())
-        .collect();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use reqwest::Response;
 use serde_json::Value;
 use simulator::{Faults, Hold, Rule};
-use support::TestApp;
+use support::{Client, TestApp};
 
-use crate::faults::{OwnDatabase, dialects, id_of, words, words_received};
+use crate::faults::{dialects, id_of, words, words_received};
 
 /// Words of each answer.
 const WORDS: u64 = 20;
@@ -25,7 +25,8 @@ pub struct Got {
 }
 
 impl Got {
-    async fn of(response: Response) -> Self {
+    /// Reads the answer to its end.
+    pub async fn of(response: Response) -> Self {
         let (id, status) = (id_of(&response), response.status().as_u16());
         let text = response.text().await.expect("an answer that has begun goes on");
         Self {
@@ -37,17 +38,17 @@ impl Got {
 }
 
 /// Sends a stream and reads it to its end.
-pub async fn stream(world: &OwnDatabase) -> Got {
+pub async fn stream(app: &TestApp) -> Got {
     let (path, body) = dialects().into_iter().next().unwrap();
-    Got::of(world.app.client().begin(path, &body).await).await
+    Got::of(app.client().begin(path, &body).await).await
 }
 
 /// Begins a request, again and again while the node refuses it for a moment: on a busy machine the database may seem
 /// away although nobody has touched it yet.
-pub async fn begin_served(app: &TestApp, path: &str, body: &Value) -> Response {
+pub async fn begin_served(client: &Client, path: &str, body: &Value) -> Response {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let response = app.client().begin(path, body).await;
+        let response = client.begin(path, body).await;
         if response.status() == 200 {
             return response;
         }
@@ -61,7 +62,12 @@ pub async fn begin_served(app: &TestApp, path: &str, body: &Value) -> Response {
 }
 
 /// Begins streams that wait in their middle.
-pub async fn begin_streams(world: &OwnDatabase, count: usize) -> Vec<Response> {
+pub async fn begin_streams(app: &TestApp, count: usize) -> Vec<Response> {
+    begin_streams_of(app, &vec![app.client(); count]).await
+}
+
+/// As [`begin_streams`], one for each of these customers.
+pub async fn begin_streams_of(app: &TestApp, customers: &[Client]) -> Vec<Response> {
     let pausing = Faults {
         hold_after_events: Some(Hold {
             gate: "rest".to_owned(),
@@ -69,32 +75,38 @@ pub async fn begin_streams(world: &OwnDatabase, count: usize) -> Vec<Response> {
         }),
         ..Faults::default()
     };
-    world.app.simulator.reset();
-    script(world, pausing, Some(u32::try_from(count).unwrap()));
-    script(world, Faults::default(), None);
+    app.simulator.reset();
+    script(app, pausing, Some(u32::try_from(customers.len()).unwrap()));
+    script(app, Faults::default(), None);
     let (path, body) = dialects().into_iter().next().unwrap();
-    let responses = join_all((0..count).map(|_| begin_served(&world.app, path, &body))).await;
-    world.app.wait_for_holds(i64::try_from(count).unwrap()).await;
+    let responses = join_all(customers.iter().map(|client| begin_served(client, path, &body))).await;
+    app.wait_for_holds(i64::try_from(customers.len()).unwrap()).await;
     responses
 }
 
+/// Waits until something is noted of every answer under way.
+pub async fn wait_for_notes(app: &TestApp) {
+    const UNNOTED: &str = "SELECT COUNT(*) FROM hold WHERE progress_amount = 0";
+    app.wait_for_number(UNNOTED, 0).await;
+}
+
 /// Lets them go on to their ends.
-pub async fn finish_streams(world: &OwnDatabase, streams: Vec<Response>) -> Vec<Got> {
-    world.app.simulator.release("rest");
+pub async fn finish_streams(app: &TestApp, streams: Vec<Response>) -> Vec<Got> {
+    app.simulator.release("rest");
     join_all(streams.into_iter().map(Got::of)).await
 }
 
-fn script(world: &OwnDatabase, faults: Faults, times: Option<u32>) {
+fn script(app: &TestApp, faults: Faults, times: Option<u32>) {
     let rule = words(usize::try_from(WORDS).unwrap(), faults);
-    world.app.simulator.script(Rule { times, ..rule }).unwrap();
+    app.simulator.script(Rule { times, ..rule }).unwrap();
 }
 
 /// What one such answer costs, in nano-USD.
-pub async fn price(world: &OwnDatabase) -> i64 {
-    script(world, Faults::default(), None);
+pub async fn price(app: &TestApp) -> i64 {
+    script(app, Faults::default(), None);
     let (path, body) = dialects().into_iter().next().unwrap();
-    let got = Got::of(begin_served(&world.app, path, &body).await).await;
-    let cost = &world.app.closed(&got.id).await["cost_usd"];
+    let got = Got::of(begin_served(&app.client(), path, &body).await).await;
+    let cost = &app.closed(&got.id).await["cost_usd"];
     cost.as_str().unwrap().parse::<Amount>().unwrap().nanos()
 }
 
@@ -106,25 +118,25 @@ pub struct Books {
 
 impl Books {
     /// As the database has them now.
-    pub async fn of(world: &OwnDatabase) -> Self {
+    pub async fn of(app: &TestApp) -> Self {
         let settled = "SELECT COUNT(*) FROM charge WHERE state = 'settled'";
         let charged = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charge";
         Self {
-            settled: world.app.number(settled).await,
-            charged: world.app.number(charged).await,
+            settled: app.number(settled).await,
+            charged: app.number(charged).await,
         }
     }
 }
 
 /// Whoever was answered was answered whole and is charged once at the full price; whoever was refused got nothing and
 /// pays nothing.
-pub async fn assert_charged_for_what_was_served(world: &OwnDatabase, answers: &[Got], price: i64, before: Books) {
+pub async fn assert_charged_for_what_was_served(app: &TestApp, answers: &[Got], price: i64, before: Books) {
     let mut served = 0;
     for got in answers {
         match got.status {
             200 => {
                 assert_eq!(got.words, WORDS, "{}", got.id);
-                let closed = world.app.closed(&got.id).await;
+                let closed = app.closed(&got.id).await;
                 assert_eq!(closed["reason"], "completed", "{closed}");
                 served += 1;
             }
@@ -133,8 +145,8 @@ pub async fn assert_charged_for_what_was_served(world: &OwnDatabase, answers: &[
             other => panic!("{}: {other}", got.id),
         }
     }
-    world.app.wait_for_holds(0).await;
-    let after = Books::of(world).await;
+    app.wait_for_holds(0).await;
+    let after = Books::of(app).await;
     let made = (after.settled - before.settled, after.charged - before.charged);
     assert_eq!(made, (served, price * served), "{served} were served");
 }

@@ -119,7 +119,7 @@ async fn an_answer_cut_at_any_byte_is_free_or_costs_what_was_relayed_and_never_l
             let how = if step % 2 == 0 { CutKind::Fin } else { CutKind::Rst };
             app.provider_faults().change(|faults| {
                 faults.to_client.cut = Some(Cut {
-                    after,
+                    after: after.clone(),
                     how,
                     times: None,
                 });

@@ -45,6 +45,11 @@ impl SecondNode {
         Client::new(self.node.relay_url().to_owned(), key.to_owned())
     }
 
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        self.node.process()
+    }
+
     /// Ends the node at once, as a power cut would.
     pub fn kill(&mut self) {
         self.node.process().kill();
@@ -53,6 +58,16 @@ impl SecondNode {
     /// Starts the node again, as often as that takes.
     pub async fn supervise(&mut self) {
         self.node.supervise().await;
+    }
+
+    /// Its data folder.
+    pub fn data_folder(&self) -> PathBuf {
+        self.node.data_folder()
+    }
+
+    /// Runs a subcommand of the binary with this node's configuration and environment.
+    pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String) {
+        self.node.command_with(arguments, &[])
     }
 }
 
@@ -202,6 +217,17 @@ impl TestApp {
         self.node.restart().await;
     }
 
+    /// As [`TestApp::restart`], with more environment from here on, which goes before what was there.
+    pub async fn restart_with(&mut self, environment: &[(String, String)]) {
+        self.node.change_environment(environment);
+        self.node.restart().await;
+    }
+
+    /// As [`TestApp::restart`], without waiting until it serves.
+    pub fn begin_restart(&mut self) {
+        self.node.begin_restart();
+    }
+
     /// A backup of the database, made beside the running node.
     pub async fn backup(&self) -> Backup {
         self.backend.back_up(&self.data_folder()).await
@@ -253,8 +279,14 @@ impl TestApp {
 
     /// Starts one more node on the same database and Redis. Only where [`Backend::is_shared`].
     pub async fn start_second_node(&self) -> SecondNode {
-        assert!(self.backend.is_shared(), "the embedded default has one node");
-        let node = Node::start(&self.backend, self.environment.clone(), &self.config).await;
+        self.start_node_on(&self.backend, Vec::new()).await
+    }
+
+    /// As [`TestApp::start_second_node`], where the node reaches the database in another way or has more environment.
+    pub async fn start_node_on(&self, backend: &Backend, more: Vec<(String, String)>) -> SecondNode {
+        assert!(backend.is_shared(), "the embedded default has one node");
+        let environment = [self.environment.clone(), more].concat();
+        let node = Node::start(backend, environment, &self.config).await;
         SecondNode {
             admin: Admin::new(node.admin_url().to_owned(), self.token.clone()),
             node,

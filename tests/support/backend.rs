@@ -64,6 +64,24 @@ impl Backend {
         }
     }
 
+    /// Where the PostgreSQL server listens.
+    pub fn database_address(&self) -> SocketAddr {
+        let Self::Production { database_url, .. } = self else {
+            panic!("it is on PostgreSQL");
+        };
+        let url = reqwest::Url::parse(database_url).expect("an address");
+        let address = url.socket_addrs(|| Some(5432)).expect("a host");
+        *address.first().expect("an address")
+    }
+
+    /// A connection to the PostgreSQL database beside the product's.
+    pub async fn connect(&self) -> PgConnection {
+        let Self::Production { database_url, .. } = self else {
+            panic!("it is on PostgreSQL");
+        };
+        PgConnection::connect(database_url).await.expect("PostgreSQL answers")
+    }
+
     /// The same for the test, but nodes reach the database at this address: a proxy's.
     pub fn with_database_at(mut self, address: SocketAddr) -> Self {
         if let Self::Production { node_database_url, .. } = &mut self {

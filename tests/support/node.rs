@@ -40,8 +40,18 @@ impl Node {
 
     /// Starts it again on the same folder and ports.
     pub async fn restart(&mut self) {
-        self.process = serve(self.folder.path(), &self.environment);
+        self.begin_restart();
         self.wait_ready().await;
+    }
+
+    /// As [`Node::restart`], without waiting until it serves.
+    pub fn begin_restart(&mut self) {
+        self.process = serve(self.folder.path(), &self.environment);
+    }
+
+    /// Environment for its next start. The last of a name counts.
+    pub fn change_environment(&mut self, environment: &[(String, String)]) {
+        self.environment.extend_from_slice(environment);
     }
 
     /// Starts it again on the same folder where it must not start, and answers what it logged since.

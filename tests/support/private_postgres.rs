@@ -16,7 +16,7 @@ use std::{
 use sqlx::{Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use crate::{free_port, process_tree};
+use crate::{SmallDisk, free_port, process_tree};
 
 /// The name under which tests connect.
 const USER: &str = "truerelay";
@@ -27,8 +27,7 @@ pub struct PrivatePostgres {
     port: u16,
     settings: Vec<String>,
     data: PathBuf,
-    folder: TempDir,
-    is_mounted: bool,
+    _folder: TempDir,
 }
 
 impl PrivatePostgres {
@@ -40,25 +39,11 @@ impl PrivatePostgres {
         Self::start_on(folder, data, settings).await
     }
 
-    /// As [`PrivatePostgres::start`], on a file system of so many mebibytes in memory that a test may fill. `None`, with
-    /// a line for the report, where this user may not mount one.
-    pub async fn start_on_small_disk(mebibytes: u32) -> Option<Self> {
-        let folder = open_folder();
-        let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "truerelay-test"])
-            .arg(folder.path())
-            .output();
-        if !mounted.is_ok_and(|output| output.status.success()) {
-            eprintln!("not run: this user may not mount a small file system");
-            return None;
-        }
-        let data = folder.path().join("data");
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("an open folder");
+    /// As [`PrivatePostgres::start`], on a disk that a test may fill.
+    pub async fn start_on_disk(disk: &SmallDisk) -> Self {
+        let data = disk.path().join("data");
         copy_template(&data);
-        let mut server = Self::start_on(folder, data, &[]).await;
-        server.is_mounted = true;
-        Some(server)
+        Self::start_on(open_folder(), data, &[]).await
     }
 
     async fn start_on(folder: TempDir, data: PathBuf, settings: &[&str]) -> Self {
@@ -69,8 +54,7 @@ impl PrivatePostgres {
             port,
             settings,
             data,
-            folder,
-            is_mounted: false,
+            _folder: folder,
         };
         server.wait_ready().await;
         server
@@ -84,11 +68,6 @@ impl PrivatePostgres {
     /// The address of one of its databases.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.port)
-    }
-
-    /// The folder of its files.
-    pub fn data_folder(&self) -> &Path {
-        &self.data
     }
 
     /// A connection beside the product's.
@@ -159,13 +138,6 @@ impl Drop for PrivatePostgres {
             std::thread::sleep(Duration::from_millis(10));
         }
         self.kill();
-        if self.is_mounted {
-            Command::new("umount")
-                .arg("--lazy")
-                .arg(self.folder.path())
-                .status()
-                .ok();
-        }
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Drip {
 }
 
 /// Where, how and how often connections break.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
     /// After how much.
@@ -63,7 +63,7 @@ pub struct Cut {
 }
 
 /// How much passes before the cut. After nothing means: instead of the first byte that arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CutPoint {
     /// So many bytes.
@@ -71,6 +71,9 @@ pub enum CutPoint {
     /// So many events. An event ends with two line feeds in a row; heads and chunk framing of HTTP have carriage
     /// returns between theirs, so they do not count.
     Events(u64),
+    /// Everything up to the last byte of this text, where it stands for the first time: the receiver never has all of it,
+    /// however it was cut up on its way.
+    Text(String),
 }
 
 /// How a connection breaks.

@@ -181,8 +181,8 @@ impl LaneState {
 
     /// Where among these bytes the connection breaks, and how. Answering that uses the cut up.
     fn cut_within(&self, bytes: &[u8]) -> Option<(usize, CutKind)> {
-        let cut = self.lane().cut?;
-        let room = self.meter.room(cut.after, bytes)?;
+        let cut = self.lane().cut.as_ref()?;
+        let room = self.meter.room(&cut.after, bytes)?;
         self.in_force.take_cut(self.direction).then_some((room, cut.how))
     }
 

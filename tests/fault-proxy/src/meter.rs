@@ -2,18 +2,24 @@
 
 use crate::faults::CutPoint;
 
+/// The longest text that is found wherever it was cut up.
+const LONGEST_TEXT: usize = 256;
+
 /// What has passed in one direction since the faults were set.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     bytes: u64,
     events: u64,
     after_line_feed: bool,
+    /// The last bytes: a text may have begun among them.
+    last: Vec<u8>,
 }
 
 impl Meter {
     /// How many of the bytes may pass before the cut point; `None` when it is not among them.
-    pub(crate) fn room(&self, cut: CutPoint, bytes: &[u8]) -> Option<usize> {
-        match cut {
+    pub(crate) fn room(&self, cut: &CutPoint, bytes: &[u8]) -> Option<usize> {
+        match *cut {
+            CutPoint::Text(ref text) => self.room_before_end_of(text.as_bytes(), bytes),
             CutPoint::Bytes(limit) => {
                 let left = limit.saturating_sub(self.bytes);
                 usize::try_from(left).ok().filter(|left| *left <= bytes.len())
@@ -37,6 +43,15 @@ impl Meter {
         }
     }
 
+    fn room_before_end_of(&self, text: &[u8], bytes: &[u8]) -> Option<usize> {
+        let last_byte = text.len().checked_sub(1)?;
+        let earlier = self.last.len().min(last_byte);
+        let begun = self.last.get(self.last.len() - earlier..).unwrap_or_default();
+        let all = [begun, bytes].concat();
+        let found = all.windows(text.len()).position(|window| window == text)?;
+        Some(found + last_byte - earlier)
+    }
+
     /// The place of the byte at this offset among the bytes that come next, if it is there.
     pub(crate) fn place_of(&self, offset: u64, bytes: &[u8]) -> Option<usize> {
         let place = usize::try_from(offset.checked_sub(self.bytes)?).ok()?;
@@ -51,6 +66,9 @@ impl Meter {
         for byte in bytes {
             self.events += u64::from(ends_event(&mut self.after_line_feed, *byte));
         }
+        let newest = bytes.get(bytes.len().saturating_sub(LONGEST_TEXT)..);
+        self.last.extend_from_slice(newest.unwrap_or_default());
+        self.last.drain(..self.last.len().saturating_sub(LONGEST_TEXT));
     }
 }
 
@@ -74,26 +92,40 @@ mod tests {
             let at = ANSWER.windows(text.len()).position(|window| window == text.as_bytes());
             at.map(|at| at + text.len())
         };
-        assert_eq!(meter.room(CutPoint::Events(1), ANSWER), end("data: a\n\n"));
-        assert_eq!(meter.room(CutPoint::Events(2), ANSWER), end("data: b\n\n"));
-        assert_eq!(meter.room(CutPoint::Events(3), ANSWER), None);
-        assert_eq!(meter.room(CutPoint::Events(0), ANSWER), Some(0));
+        assert_eq!(meter.room(&CutPoint::Events(1), ANSWER), end("data: a\n\n"));
+        assert_eq!(meter.room(&CutPoint::Events(2), ANSWER), end("data: b\n\n"));
+        assert_eq!(meter.room(&CutPoint::Events(3), ANSWER), None);
+        assert_eq!(meter.room(&CutPoint::Events(0), ANSWER), Some(0));
     }
 
     #[test]
     fn a_third_line_feed_ends_nothing() {
-        assert_eq!(Meter::default().room(CutPoint::Events(2), b"a\n\n\n"), None);
-        assert_eq!(Meter::default().room(CutPoint::Events(2), b"a\n\n\n\n"), Some(5));
+        assert_eq!(Meter::default().room(&CutPoint::Events(2), b"a\n\n\n"), None);
+        assert_eq!(Meter::default().room(&CutPoint::Events(2), b"a\n\n\n\n"), Some(5));
+    }
+
+    #[test]
+    fn all_but_the_last_byte_of_a_text_passes() {
+        let text = |text: &str| CutPoint::Text(text.to_owned());
+        assert_eq!(Meter::default().room(&text("C\0\u{b}"), b"aC\0C\0\x0bC\0\x0b"), Some(5));
+        assert_eq!(Meter::default().room(&text("CC"), b"aCb"), None);
+        let mut meter = Meter::default();
+        meter.pass(b"aCO");
+        assert_eq!(meter.room(&text("COM"), b"MIT"), Some(0), "it ends here");
+        meter.pass(b"MIT");
+        assert_eq!(meter.room(&text("COM"), b"COM"), Some(2), "the next one");
+        assert_eq!(meter.room(&text(""), b"a"), None, "no text is nowhere");
     }
 
     #[test]
     fn it_does_not_matter_how_the_bytes_are_cut_up() {
         for size in 1..ANSWER.len() {
-            for cut in [CutPoint::Events(2), CutPoint::Bytes(37)] {
-                let whole = Meter::default().room(cut, ANSWER).unwrap();
+            let text = CutPoint::Text("\r\n9\r\ndata: b".to_owned());
+            for cut in [CutPoint::Events(2), CutPoint::Bytes(37), text] {
+                let whole = Meter::default().room(&cut, ANSWER).unwrap();
                 let (mut meter, mut passed) = (Meter::default(), 0);
                 for piece in ANSWER.chunks(size) {
-                    if let Some(room) = meter.room(cut, piece) {
+                    if let Some(room) = meter.room(&cut, piece) {
                         passed += room;
                         break;
                     }

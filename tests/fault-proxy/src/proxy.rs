@@ -64,7 +64,7 @@ pub(crate) struct InForce {
 impl InForce {
     fn new(number: u64, faults: Faults) -> Self {
         let cuts = |lane: &crate::Lane| {
-            let times = lane.cut.and_then(|cut| cut.times);
+            let times = lane.cut.as_ref().and_then(|cut| cut.times);
             AtomicU64::new(times.map_or(u64::MAX, u64::from))
         };
         Self {

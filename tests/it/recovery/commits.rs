@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::Amount;
 use serde_json::json;
 use simulator::Faults;
-use support::{TestApp, openai_body};
+use support::{Dice, TestApp, openai_body};
 
 use super::{
     amount, assert_settled_at_a_note, available, id_of, long_answer, make_known, noted, pause_after, read_rest, tokens,
@@ -131,29 +131,13 @@ async fn a_commit_whose_connection_is_lost_is_made_once() {
     app.finish().await;
 }
 
-/// A small generator of numbers (SplitMix64), so that a failing run can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_a_node_dies_each_request_ends_once_and_is_charged_no_more_than_it_used() {
     let mut app = TestApp::start().await;
     make_known(&app).await;
     let start = available(&app).await;
     app.simulator.script(long_answer(400, 1, Faults::default())).unwrap();
-    let seed = std::env::var("TRUERELAY_TEST_SEED")
-        .map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().unwrap());
-    eprintln!("TRUERELAY_TEST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::of_run();
     let mut ids = Vec::new();
     for round in 0..8 {
         let calls: Vec<_> = (0..6)

@@ -67,6 +67,23 @@ async fn a_cut_by_events_ends_with_a_whole_event_inside_a_chunk() {
 }
 
 #[tokio::test]
+async fn a_text_never_arrives_whole_and_the_one_after_the_last_cut_does() {
+    let text = "C\0COMMIT\0";
+    let mut lane = cut(CutPoint::Text(text.to_owned()), CutKind::Fin);
+    lane.cut.as_mut().unwrap().times = Some(1);
+    let world = World::with(to_client(lane)).await;
+    let (mut client, mut server) = world.connect().await;
+    for piece in ["begin C\0COMM", "IT", "\0 and more"] {
+        say(&mut server, piece).await;
+    }
+    assert_eq!(hear_all(&mut client).await, ("begin C\0COMMIT".to_owned(), End::Fin));
+    let (mut client, mut server) = world.connect().await;
+    say(&mut server, text).await;
+    drop(server);
+    assert_eq!(hear_all(&mut client).await, (text.to_owned(), End::Fin));
+}
+
+#[tokio::test]
 async fn a_reset_is_seen_as_one_by_both_sides() {
     let world = World::with(to_client(cut(CutPoint::Bytes(3), CutKind::Rst))).await;
     let (mut client, mut server) = world.connect().await;
