@@ -36,6 +36,7 @@ mod pricing;
 mod pricing_nodes;
 mod privacy;
 mod receipts;
+mod recompute;
 mod recordings;
 mod recovery;
 mod refusals;
