@@ -9,6 +9,7 @@ mod m20261121_000006_recovery;
 mod m20261121_000007_restore;
 mod m20261121_000010_price_book;
 mod m20261121_000011_price_facts;
+mod m20261121_000020_transparency;
 mod schema;
 
 use sea_orm_migration::prelude::*;
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000007_restore::Migration),
             Box::new(m20261121_000010_price_book::Migration),
             Box::new(m20261121_000011_price_facts::Migration),
+            Box::new(m20261121_000020_transparency::Migration),
         ]
     }
 }

@@ -180,7 +180,8 @@ relay_environment() {
   # as many as nginx keeps
   export TRUERELAY__OUTBOUND__POOL_MAX_IDLE_PER_HOST=2048
   TRUERELAY_ENCRYPTION_KEY="k1:$(hex)" TRUERELAY_PEPPER="p1:$(hex)"
-  export TRUERELAY_ENCRYPTION_KEY TRUERELAY_PEPPER
+  TRUERELAY_SIGNING_KEY="$(openssl genpkey -algorithm ed25519)"
+  export TRUERELAY_ENCRYPTION_KEY TRUERELAY_PEPPER TRUERELAY_SIGNING_KEY
 }
 
 # Starts the relay on its core, under the given tool if any.

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use simulator::{Answer, Faults, Generate, LogEntry, Rule};
 use support::{Client, Dice, SecondNode};
 
-use crate::faults::{OwnDatabase, dialects, id_of, words_received};
+use crate::{
+    faults::{OwnDatabase, dialects, id_of, words_received},
+    receipts::{Desk, receipt},
+};
 
 const CUSTOMERS: u64 = 12;
 const TOKENS: usize = 400;
@@ -45,6 +48,8 @@ struct World {
     others: Vec<SecondNode>,
     /// Which nodes serve now: the first, and the others.
     addresses: Vec<Client>,
+    /// Heads of the transparency log, as they were published in between.
+    heads: Vec<Value>,
 }
 
 fn setting(name: &str, otherwise: u64) -> u64 {
@@ -122,6 +127,7 @@ impl World {
             database,
             others: vec![second, third],
             addresses,
+            heads: Vec::new(),
         })
     }
 
@@ -137,6 +143,56 @@ impl World {
             0 => self.database.app.supervise().await,
             node => self.others[usize::try_from(node - 1).unwrap()].supervise().await,
         }
+    }
+
+    /// Keeps a head, as a customer would who does not trust us. A node that answers nothing is asked another time.
+    async fn keep_head(&mut self) {
+        let url = format!("{}/v1/log", self.database.app.relay_url());
+        if let Ok(answer) = reqwest::get(url).await
+            && let Ok(log) = answer.json::<Value>().await
+            && !log["head"].is_null()
+        {
+            self.heads.push(log["head"].clone());
+        }
+    }
+
+    /// Every head that was kept is how the log began that is there now, and receipts hold.
+    async fn assert_log_only_grew(&self, seen: &[Seen]) {
+        let client = self.database.app.client();
+        let desk = Desk::new();
+        let url = self.database.app.relay_url();
+        let get = async |path: String| -> Value {
+            reqwest::get(format!("{url}{path}"))
+                .await
+                .unwrap()
+                .json()
+                .await
+                .unwrap()
+        };
+        let keys = desk.put(
+            "keys.json",
+            &get("/.well-known/truerelay-log-keys.json".to_owned()).await,
+        );
+        for answer in seen.iter().step_by(seen.len().div_ceil(50).max(1)) {
+            let receipt = receipt(&client, &answer.id).await;
+            let (holds, output) = desk.verify(&receipt, &[("--keys", &keys)]);
+            assert!(holds, "{output}");
+        }
+        let Some(last) = seen.last() else { return };
+        let last = receipt(&client, &last.id).await;
+        let size = last["head"]["size"].as_u64().unwrap();
+        for head in &self.heads {
+            let kept = head["size"].as_u64().unwrap();
+            let (from, to) = (kept.min(size), kept.max(size));
+            let proof = get(format!("/v1/log/consistency?from={from}&to={to}")).await;
+            let (head, proof) = (desk.put("head.json", head), desk.put("proof.json", &proof));
+            let (holds, output) = desk.verify(&last, &[("--older-head", &head), ("--consistency", &proof)]);
+            assert!(holds, "{output}");
+        }
+        eprintln!(
+            "{} heads of the log were kept, and all are how it began",
+            self.heads.len()
+        );
     }
 
     /// One disaster, and its end.
@@ -189,6 +245,7 @@ async fn nodes_and_database_killed_at_random_leave_clean_books() {
         let started = Instant::now();
         while started.elapsed() < whole_time {
             dice.pause(6_000).await;
+            world.keep_head().await;
             world.strike(&mut dice).await;
             strikes.fetch_add(1, Ordering::Relaxed);
         }
@@ -200,6 +257,7 @@ async fn nodes_and_database_killed_at_random_leave_clean_books() {
     world.database.wait_for_database().await;
     world.database.app.wait_for_holds(0).await;
     let recovered = assert_each_is_charged_right(&world, &seen).await;
+    world.assert_log_only_grew(&seen).await;
     eprintln!(
         "{} disasters, {} requests sent to the provider, {} answers read, {recovered} of these closed by recovery",
         strikes.into_inner(),

@@ -14,6 +14,11 @@ use crate::{
     canary::assert_absent,
 };
 
+/// The example of RFC 8410, section 10.3.
+pub const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
 /// What a test may change about the application before it starts.
 #[derive(Default)]
 pub struct TestAppOptions {
@@ -116,6 +121,7 @@ impl TestApp {
                 format!("test:{}", "1b".repeat(32)),
             ),
             ("TRUERELAY_PEPPER".to_owned(), format!("test:{}", "2c".repeat(32))),
+            ("TRUERELAY_SIGNING_KEY".to_owned(), SIGNING_KEY.to_owned()),
         ];
         environment.extend(options.environment);
         let node = Node::start(&backend, environment.clone(), &options.config).await;
@@ -127,6 +133,7 @@ impl TestApp {
             seeded.key.clone(),
             seeded.openai_secret.clone(),
             seeded.anthropic_secret.clone(),
+            "MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC".to_owned(),
         ];
         let app = Self {
             simulator: provider.control(),
@@ -305,10 +312,12 @@ impl TestApp {
         self.backend.execute(&self.data_folder(), sql).await
     }
 
-    /// Asserts that the books keep every invariant.
+    /// Asserts that the books keep every invariant, and that the transparency log agrees with them.
     pub fn assert_books_are_clean(&self) {
         let (status, report) = self.command(&["ledger", "verify"]);
         assert!(status.success(), "the books are not clean:\n{report}");
+        let (status, report) = self.command(&["ledger", "verify", "--log"]);
+        assert!(status.success(), "the log does not agree with the books:\n{report}");
     }
 
     /// Waits until the number of open holds is as expected.

@@ -11,8 +11,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // layer 0
     ("domain", &[]),
     ("migrations", &[]),
+    ("transparency", &["domain"]),
     // layer 1
     ("store", &["domain", "migrations"]),
+    ("transparency-log", &["domain", "store", "transparency"]),
     ("outbound", &["domain"]),
     ("simulator", &["domain"]),
     // a tool of the tests: knows nothing of ours
@@ -21,7 +23,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("llm", &["domain", "store", "outbound"]),
     ("accounts", &["domain", "store", "outbound"]),
     ("catalog", &["domain", "store", "outbound"]),
-    ("ledger", &["domain", "store", "outbound"]),
+    (
+        "ledger",
+        &["domain", "store", "outbound", "transparency", "transparency-log"],
+    ),
     ("rate-limiter", &["domain", "store", "outbound"]),
     ("request-log", &["domain", "store", "outbound"]),
     // layer 3
@@ -37,6 +42,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ledger",
             "rate-limiter",
             "request-log",
+            "transparency",
+            "transparency-log",
         ],
     ),
     // layer 4: never the relay
@@ -90,7 +97,14 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("deadpool-redis", &["rate-limiter"], "Redis belongs to the rate limiter"),
     (
         "sea-orm",
-        &["store", "accounts", "catalog", "ledger", "request-log"],
+        &[
+            "store",
+            "transparency-log",
+            "accounts",
+            "catalog",
+            "ledger",
+            "request-log",
+        ],
         "only the store and the crates that own tables speak SQL",
     ),
     (

@@ -250,6 +250,14 @@ pub struct RequestRecord {
     /// What decided the price beside the usage; `None` in records of earlier releases, and without a charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_by: Option<PricedBy>,
+    /// SHA-256 of the body that the client sent, in hexadecimal digits; `None` in records of earlier releases and of
+    /// requests that recovery ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_sha256: Option<String>,
+    /// SHA-256 of the answer as it was relayed, in hexadecimal digits: up to where the client left, without an error event
+    /// of ours behind it. `None` where nothing was relayed, and as above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_sha256: Option<String>,
 }
 
 /// What decides what a request costs, beside usage and price version: with these three the charge can be computed again.

@@ -100,6 +100,6 @@ pub fn check_whole(answer: &Answer) -> Result<(), RelayError> {
 }
 
 /// An answer that is no JSON object could be anything, such as a page that runs in a browser.
-fn is_json_object(bytes: &[u8]) -> bool {
+pub fn is_json_object(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
 }

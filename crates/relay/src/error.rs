@@ -123,6 +123,18 @@ pub enum RelayError {
     /// The request is unknown, or another tenant's.
     #[error("no request with this id exists")]
     UnknownRequest,
+    /// The request has not ended, or no published head of the log covers it yet.
+    #[error("the receipt is not ready yet: ask again a second after the request has ended")]
+    ReceiptNotReady,
+    /// The request is older than the transparency log.
+    #[error("the request ended before the transparency log began: there is no receipt of it")]
+    NoReceipt,
+    /// Nothing was published yet.
+    #[error("the transparency log has no head yet: ask again when a request has ended")]
+    LogNotReady,
+    /// No head was published then.
+    #[error("no head of the log was published at this size or on this day: GET /v1/log shows the newest")]
+    UnknownHead,
     /// An error of ours.
     #[error("the relay failed; the request id helps us to find out why")]
     Internal,
@@ -203,9 +215,12 @@ impl RelayError {
             | Self::UnknownTier(_)
             | Self::NotForSale { .. }
             | Self::NoSuchRoute
-            | Self::UnknownRequest => 404,
+            | Self::UnknownRequest
+            | Self::NoReceipt
+            | Self::UnknownHead => 404,
             Self::WrongMethod { .. } => 405,
             Self::BodyTimeout => 408,
+            Self::ReceiptNotReady | Self::LogNotReady => 409,
             Self::BodyTooLarge { .. } => 413,
             Self::RateLimited { .. } => 429,
             Self::UpstreamRejected(rejection) => rejection.status,
@@ -252,6 +267,10 @@ impl RelayError {
             Self::NoSuchRoute => "no_such_route",
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::UnknownRequest => "request_not_found",
+            Self::ReceiptNotReady => "receipt_not_ready",
+            Self::NoReceipt => "no_receipt",
+            Self::LogNotReady => "log_not_ready",
+            Self::UnknownHead => "head_not_found",
             Self::Internal => "internal_error",
         }
     }
@@ -272,9 +291,13 @@ impl RelayError {
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::RateLimited { retry_after_ms } => Some(retry_after_ms.div_ceil(1_000).max(1)),
-            Self::Draining | Self::Overloaded | Self::Unavailable | Self::PricesUnconfirmed | Self::NoCapacity(_) => {
-                Some(1)
-            }
+            Self::Draining
+            | Self::Overloaded
+            | Self::Unavailable
+            | Self::PricesUnconfirmed
+            | Self::NoCapacity(_)
+            | Self::ReceiptNotReady
+            | Self::LogNotReady => Some(1),
             _ => None,
         }
     }

@@ -201,14 +201,23 @@ impl Drop for Exchange {
 impl Live {
     fn take(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Step {
         match &mut self.open {
-            Some(open) => open.take(chunk, ready),
+            Some(open) => {
+                let step = open.take(chunk, ready);
+                open.settlement.relayed(&*ready);
+                step
+            }
             None => Step::Over(Ended::ByClient),
         }
     }
 
     async fn step(&mut self, ready: &mut VecDeque<Bytes>) -> Step {
         match &mut self.open {
-            Some(open) => open.step(ready).await,
+            Some(open) => {
+                // what is in it has not gone on yet: everything before has been handed over
+                let step = open.step(ready).await;
+                open.settlement.relayed(&*ready);
+                step
+            }
             None => Step::Over(Ended::ByClient),
         }
     }

@@ -11,7 +11,7 @@ use outbound::UpstreamClient;
 
 use crate::{
     error::RelayError,
-    handlers::{chat, key, models, pricing, requests},
+    handlers::{chat, key, log, models, pricing, receipt, requests},
     parts::{Relay, RelayParts},
     reply::error_response,
 };
@@ -35,7 +35,25 @@ pub fn configure(parts: &Arc<RelayParts>, client: UpstreamClient, config: &mut S
         .service(only("GET", "/v1/models/{id:.+}", web::get().to(models::show_model)))
         .service(only("GET", "/v1/pricing", web::get().to(pricing::show_prices)))
         .service(only("GET", "/v1/key", web::get().to(key::show_key)))
-        .service(only("GET", "/v1/requests/{id}", web::get().to(requests::show_request)));
+        .service(only("GET", "/v1/requests/{id}", web::get().to(requests::show_request)))
+        .service(only(
+            "GET",
+            "/v1/requests/{id}/receipt",
+            web::get().to(receipt::show_receipt),
+        ))
+        .configure(configure_log);
+}
+
+/// The transparency log, for everybody.
+fn configure_log(config: &mut ServiceConfig) {
+    let keys = "/.well-known/truerelay-log-keys.json";
+    config
+        .service(only("GET", "/v1/log", web::get().to(log::show_log)))
+        .service(only("GET", "/v1/log/heads", web::get().to(log::show_day_head)))
+        .service(only("GET", "/v1/log/heads/{size}", web::get().to(log::show_head)))
+        .service(only("GET", "/v1/log/consistency", web::get().to(log::show_consistency)))
+        .service(only("GET", "/v1/log/entries", web::get().to(log::list_entries)))
+        .service(only("GET", keys, web::get().to(log::show_keys)));
 }
 
 /// A resource with one method; every other one is told which.

@@ -3,10 +3,12 @@
 //! All ends lead here: an answer that ended, an error, a client that left, a panic. Ending does not wait for
 //! anything: the place in the ledger's queue was reserved with the hold.
 
+mod digests;
 mod progress;
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use domain::{
     Amount,
     clock::UnixMs,
@@ -26,6 +28,8 @@ use crate::{
 };
 
 pub use progress::Noted;
+
+use digests::Digests;
 
 /// Ends a request exactly once. Dropped without an end, it is a client that left before an answer began.
 pub struct Settlement {
@@ -52,6 +56,8 @@ pub struct Story {
     started: Instant,
     /// The text of the prompt is being counted for the progress.
     counts_prompt: bool,
+    /// What was relayed so far.
+    relayed: Digests,
 }
 
 /// The client closed the request: the status that nginx logs for it.
@@ -101,6 +107,7 @@ impl Settlement {
                     unbilled: Vec::new(),
                     started: opening.started,
                     counts_prompt: false,
+                    relayed: Digests::default(),
                 },
             })),
         }
@@ -111,6 +118,13 @@ impl Settlement {
     pub fn split(&mut self) -> Option<(&mut Credit, &mut Story)> {
         let open = self.open.as_mut()?;
         Some((&mut open.credit, &mut open.story))
+    }
+
+    /// Notes bytes of the answer that go to the client.
+    pub fn relayed<'a>(&mut self, bytes: impl IntoIterator<Item = &'a Bytes>) {
+        if let Some(open) = &mut self.open {
+            open.story.relayed.add(bytes);
+        }
     }
 
     /// Nothing came of the request: everything is given back.
@@ -230,6 +244,8 @@ impl Open {
         let Self { credit, mut story } = *self;
         story.record.reason = reason;
         story.record.duration_ms = story.elapsed_ms();
+        story.record.request_sha256 = Some(digests::of(story.request.body()));
+        story.record.response_sha256 = std::mem::take(&mut story.relayed).finish();
         report(&story.record);
         let payer = Payer {
             request: story.record.id,
@@ -435,6 +451,8 @@ pub fn new_record(
         duration_ms: 0,
         attempts: Vec::new(),
         priced_by: None,
+        request_sha256: None,
+        response_sha256: None,
     }
 }
 

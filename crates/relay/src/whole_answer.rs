@@ -11,6 +11,7 @@ use llm::{Observed, UsageLimits, UsageProfile, observe_body};
 use outbound::UpstreamBody;
 
 use crate::{
+    answer::is_json_object,
     background::Background,
     settlement::{KnownCost, Settlement},
     verdict::Ended,
@@ -103,9 +104,12 @@ impl Reading {
         }
     }
 
-    fn conclude(self, read: Ended) -> Answer {
+    fn conclude(mut self, read: Ended) -> Answer {
         let observed = self.observe(read);
         let is_error = observed.error.is_some() && !observed.output_began;
+        if read == Ended::ByUpstream && !is_error && is_json_object(&self.first) {
+            self.settlement.relayed([&self.first]);
+        }
         let (_, cost) = self.settlement.finish(read, observed);
         Answer {
             bytes: self.first,

@@ -9,6 +9,6 @@ mod window;
 mod writing;
 
 pub use margins::{GroupBy, Margin, MarginFilter, operator_margins};
-pub use reading::{Filter, RequestPage, find, operator_find, operator_list};
+pub use reading::{Filter, RequestPage, find, find_text, operator_find, operator_list};
 pub use window::{Window, operator_scan};
 pub use writing::write_records;

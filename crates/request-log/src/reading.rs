@@ -36,6 +36,22 @@ pub async fn find(
     rows(connection, sql, values).await?.first().map(read).transpose()
 }
 
+/// The record of one request of the tenant as it is stored, which is what the transparency log states; `None` as with
+/// [`find`].
+///
+/// # Errors
+/// What the database says.
+pub async fn find_text(
+    connection: &DatabaseConnection,
+    scope: TenantScope,
+    id: RequestId,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT record_json FROM request WHERE id = $1 AND tenant_id = $2";
+    let values = vec![id.as_uuid().into(), scope.tenant().as_uuid().into()];
+    let found = rows(connection, sql, values).await?;
+    Ok(found.first().map(|row| row.try_get("", "record_json")).transpose()?)
+}
+
 /// One request of any tenant.
 ///
 /// # Errors

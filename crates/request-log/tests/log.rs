@@ -100,6 +100,8 @@ fn served(tenant: TenantId, key: KeyId, model: &str) -> RequestRecord {
             elapsed_ms: 5,
         }],
         priced_by: None,
+        request_sha256: None,
+        response_sha256: None,
     }
 }
 

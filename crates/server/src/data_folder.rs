@@ -15,6 +15,8 @@ const LOCK_FILE: &str = "lock";
 const NODE_FILE: &str = "node";
 const DATABASE_FILE: &str = "truerelay.sqlite";
 const ARCHIVE_FOLDER: &str = "archive";
+/// Where copies of the transparency log are kept in a data folder.
+pub const LOG_FOLDER: &str = "log";
 const KEYS_FOLDER: &str = "keys";
 
 /// A data folder that exists.
@@ -106,6 +108,11 @@ impl DataFolder {
     /// Where what was committed is kept for a restore from backup.
     pub fn archive_folder(&self) -> PathBuf {
         self.path.join(ARCHIVE_FOLDER)
+    }
+
+    /// Where copies of the transparency log are kept, unless the configuration says otherwise.
+    pub fn log_folder(&self) -> PathBuf {
+        self.path.join(LOG_FOLDER)
     }
 
     /// Whether the node has its identity, which is the last thing that a first start makes.

@@ -153,7 +153,11 @@ fn make_key(purpose: Purpose, folder: &DataFolder, path: &Path, missing: Missing
     Ok(key)
 }
 
-fn refuse_readable_by_others(path: &Path) -> anyhow::Result<()> {
+/// Refuses a file with a key in it that others may read.
+///
+/// # Errors
+/// When they may, or it is not there.
+pub fn refuse_readable_by_others(path: &Path) -> anyhow::Result<()> {
     let mode = path
         .metadata()
         .with_context(|| format!("cannot read {}", path.display()))?

@@ -17,6 +17,7 @@ mod readiness;
 mod runtimes;
 mod serving;
 mod shutdown;
+mod signing_key;
 mod telemetry;
 mod watchers;
 mod wiring;

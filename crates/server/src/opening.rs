@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use domain::secret::SecretText;
 use store::{Backend, Database, DatabaseSettings, apply_migrations, keyring::Keyring, refuse_unknown_schema};
+use transparency::LogKey;
 
 use crate::{
     config::Config,
     data_folder::{DataFolder, FolderLock},
     keys::{Missing, check_given_keys, load_keyring, process_variable},
     runtimes::run_on,
+    signing_key::{check_signing_key, load_signing_key},
 };
 
 /// What a server runs on. The folder stays this process's own as long as this lives.
@@ -24,6 +26,8 @@ pub struct Opened {
     pub database: Database,
     /// Checked against the database.
     pub keyring: Keyring,
+    /// Signs heads of the transparency log.
+    pub signing_key: LogKey,
 }
 
 /// What a command runs on, beside a server or without one.
@@ -41,7 +45,8 @@ pub struct OpenedForCommand {
 /// # Errors
 /// When a given key is malformed or given twice, or one is missing that must be given.
 pub fn check_keys(config: &Config) -> anyhow::Result<()> {
-    check_given_keys(config, !is_embedded(config), &process_variable)
+    check_given_keys(config, !is_embedded(config), &process_variable)?;
+    check_signing_key(config, !is_embedded(config), &process_variable)
 }
 
 /// Opens everything for a server. The database's connections live on `runtime`.
@@ -57,6 +62,7 @@ pub async fn open_for_serving(config: &Config, runtime: &tokio::runtime::Handle)
         missing_keys(config, Missing::ReadOrMake),
         &process_variable,
     )?;
+    let signing_key = load_signing_key(config, &folder, is_embedded(config), &process_variable)?;
     let settings = database_settings(config, &folder);
     let database = run_on(runtime, async move { Database::open(&settings).await })
         .await?
@@ -72,6 +78,7 @@ pub async fn open_for_serving(config: &Config, runtime: &tokio::runtime::Handle)
         lock,
         database,
         keyring,
+        signing_key,
     })
 }
 

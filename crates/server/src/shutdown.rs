@@ -62,6 +62,9 @@ impl StopSignals {
     }
 }
 
+/// For the last head of the transparency log.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How the wait for open requests ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Drained {
@@ -116,7 +119,11 @@ impl Running {
         if self.writer.is_finished() {
             return Err(writer_ended(self.writer.await));
         }
-        // every movement and every batch is committed by now: the rest of the archive is written
+        // every movement and every batch is committed by now: the log is brought up to them
+        if timeout(LOG_TIMEOUT, node.log.finish()).await.is_err() {
+            tracing::warn!("the transparency log was not brought up to date: the next start does that");
+        }
+        // and the rest of the archive is written
         let archive = node.archive.clone();
         if timeout(ARCHIVE_TIMEOUT, tokio::task::spawn_blocking(move || archive.close()))
             .await

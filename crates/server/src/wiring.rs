@@ -16,6 +16,7 @@ use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
 use store::{Database, StoreError, Tx, keyring::Keyring};
 use tokio::task::JoinHandle;
+use transparency_log::{Sequencer, SequencerSettings, SequencerTask, restore};
 use uuid::Uuid;
 
 use crate::{
@@ -36,6 +37,8 @@ pub struct Node {
     pub ledger: Ledger,
     /// What is kept for a restore from backup.
     pub archive: Archive,
+    /// Extends the transparency log.
+    pub log: SequencerTask,
     /// Models, offers and prices.
     pub catalog: Arc<CatalogCache>,
     /// Virtual keys.
@@ -75,11 +78,13 @@ pub async fn wire(
     tracing::info!(node = %identity.id, boot = %identity.boot, "this node");
     let archive = start_archive(config, opened, identity).await?;
     let (ledger, writer) = start_ledger(config, opened, (identity, archive.clone()), runtimes).await?;
+    let log = start_log(config, opened, identity, runtimes).await?;
     let node = Node {
         database,
         keyring: opened.keyring.clone(),
         ledger,
         archive,
+        log,
         catalog: Arc::new(catalog),
         callers: Arc::new(CallerCache::new()),
         operators: Arc::new(OperatorCache::new()),
@@ -158,6 +163,25 @@ async fn start_archive(config: &Config, opened: &Opened, node: NodeIdentity) -> 
         return Ok(Archive::off());
     }
     Archive::start(config.archive.settings(folder), node, line).context("cannot use the archive's folder")
+}
+
+/// Begins to extend the transparency log, after what a restored database lacks of it was put back.
+async fn start_log(
+    config: &Config,
+    opened: &Opened,
+    node: NodeIdentity,
+    runtimes: &RuntimeHandles,
+) -> anyhow::Result<SequencerTask> {
+    let settings = SequencerSettings {
+        key: opened.signing_key.clone(),
+        copies: config.transparency.copies(opened.folder.log_folder()),
+        boot: node.boot,
+    };
+    restore(&opened.database, std::slice::from_ref(&settings.copies.folder))
+        .await
+        .context("cannot compare the transparency log with its copies")?;
+    let sequencer = Sequencer::new(opened.database.clone(), settings).context("[transparency] copies")?;
+    Ok(SequencerTask::start(sequencer, &runtimes.money))
 }
 
 async fn start_ledger(

@@ -292,14 +292,28 @@ fn config_check_asks_for_the_keys_that_postgres_needs() {
     );
     assert_eq!(check(&[("TRUERELAY_PEPPER", "short")]).status.code(), Some(1));
     let key = format!("k1:{}", "ab".repeat(32));
-    let given = [
+    let mut given = vec![
         database,
         ("TRUERELAY_PEPPER", key.as_str()),
         ("TRUERELAY_ENCRYPTION_KEY", key.as_str()),
     ];
+    let told = stderr(&check(&given));
+    assert!(told.contains("openssl genpkey -algorithm ed25519"), "{told}");
+    given.push(("TRUERELAY_SIGNING_KEY", SIGNING_KEY));
     let checked = check(&given);
     assert!(checked.status.success(), "{}", stderr(&checked));
+    given.push(("TRUERELAY__TRANSPARENCY__KEY_FILE", "/nowhere"));
+    let told = stderr(&check(&given));
+    assert!(told.contains("given twice"), "{told}");
+    let malformed = check(&[("TRUERELAY_SIGNING_KEY", "hunter2")]);
+    assert_eq!(malformed.status.code(), Some(1));
+    assert!(!stderr(&malformed).contains("hunter2"), "{}", stderr(&malformed));
 }
+
+/// The example of RFC 8410, section 10.3.
+const SIGNING_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
 
 #[test]
 fn a_postgres_that_is_away_is_told_with_its_reason() {
@@ -316,6 +330,7 @@ fn a_postgres_that_is_away_is_told_with_its_reason() {
         )
         .env("TRUERELAY_PEPPER", &key)
         .env("TRUERELAY_ENCRYPTION_KEY", &key)
+        .env("TRUERELAY_SIGNING_KEY", SIGNING_KEY)
         .output()
         .expect("it can be started");
     assert_eq!(refused.status.code(), Some(1));

@@ -188,6 +188,10 @@ impl Database {
         }
     }
 
+    pub(crate) fn texts(&self) -> &StatementTexts {
+        &self.texts
+    }
+
     fn tx(&self, link: Link) -> Tx {
         Tx::new(link, self.backend, Arc::clone(&self.texts))
     }

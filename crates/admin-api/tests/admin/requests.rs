@@ -50,6 +50,8 @@ fn record(tenant: TenantId, model: &str, reason: Reason) -> RequestRecord {
             elapsed_ms: 5,
         }],
         priced_by: None,
+        request_sha256: None,
+        response_sha256: None,
     }
 }
 

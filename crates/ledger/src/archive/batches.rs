@@ -7,7 +7,7 @@ use store::{Database, Tx};
 use uuid::Uuid;
 
 use super::{
-    fold::Author,
+    fold::{Author, Replayed},
     losses::{Loss, Losses},
     record::{BatchRecord, Record, Share, TransactionRow},
     rules::Declarations,
@@ -79,7 +79,7 @@ impl<'a> Batches<'a> {
             };
             count += 1;
             match sources.read(&entry).map_err(LedgerError::Archive)? {
-                Record::Operator(rows) => transactions.extend(rows),
+                Record::Operator(rows) => transactions.extend(rows.into_iter().map(Replayed::beside)),
                 Record::Batch(batch) => {
                     let author = sources.author(&entry);
                     if self.takes(&tx, author, &batch).await? {
@@ -97,7 +97,7 @@ impl<'a> Batches<'a> {
 
     /// The provider bills requests whose charges are lost all the same: their cost is the operator's loss. That is booked
     /// for what is declared lost by this replay, and again for what was before.
-    async fn lost_shares(&self, tx: &Tx, shares: Vec<PostedShare>) -> Result<Vec<TransactionRow>, LedgerError> {
+    async fn lost_shares(&self, tx: &Tx, shares: Vec<PostedShare>) -> Result<Vec<Replayed>, LedgerError> {
         let positions = tables::positions(tx, shares.iter().map(|posted| posted.share.tenant)).await?;
         let is_lost = |posted: &&PostedShare| {
             let share = &posted.share;
@@ -106,7 +106,7 @@ impl<'a> Batches<'a> {
             (is_behind && self.declares_lost) || self.declared.is_lost(share.tenant, share.version, posted.line)
         };
         let lost = shares.iter().filter(is_lost);
-        Ok(lost.map(correction).collect())
+        Ok(lost.map(correction).map(Replayed::beside).collect())
     }
 
     /// Whether the batch is not in the database. A gap before it is a loss.
@@ -153,12 +153,13 @@ struct PostedShare {
 fn add_batch(
     (author, line): (Author, i64),
     batch: BatchRecord<'static>,
-    rows: &mut Vec<TransactionRow>,
+    rows: &mut Vec<Replayed>,
     shares: &mut Vec<PostedShare>,
 ) {
     let id = author.batch(batch.number).operator_id();
+    let log_batch = author.log_batch(batch.number);
     if !batch.operator.is_empty() {
-        rows.push(TransactionRow {
+        let row = TransactionRow {
             id,
             kind: "operator_cost".to_owned(),
             tenant: None,
@@ -166,9 +167,11 @@ fn add_batch(
             actor: WRITER.to_owned(),
             at_ms: batch.at_ms,
             entries: batch.operator,
-        });
+        };
+        rows.push(Replayed { row, log_batch });
     }
-    rows.extend(batch.late);
+    let late = batch.late.into_iter();
+    rows.extend(late.map(|row| Replayed { row, log_batch }));
     let posted = batch.shares.into_iter().map(|share| PostedShare {
         operator: id,
         line,

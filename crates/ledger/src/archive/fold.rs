@@ -5,13 +5,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use transparency_log::movement_batch;
 use uuid::Uuid;
 
 use super::{
     record::{BudgetRow, ChargeRecord, ClaimRow, HoldRow, LotRow, Part, TransactionRow},
     rules::Position,
 };
-use crate::{rules::BatchName, sql_store::WRITER};
+use crate::{
+    rules::BatchName,
+    sql_store::{WRITER, log_batch},
+};
 
 /// Who wrote a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,11 @@ impl Author {
             boot: self.boot,
             number,
         }
+    }
+
+    /// The batch of the transparency log that one of its batches makes.
+    pub fn log_batch(&self, number: i64) -> Uuid {
+        log_batch(&self.batch(number))
     }
 
     /// The reference that the transactions of a batch carry.
@@ -80,8 +89,27 @@ pub struct FoldedCharge {
     pub at_ms: i64,
     /// The transaction that moved the credit.
     pub transaction: Option<Uuid>,
+    /// The batch of the transparency log that has its leaf.
+    pub log_batch: Option<Uuid>,
     /// Its row.
     pub row: ChargeRecord<'static>,
+}
+
+/// A transaction to insert.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// Its row and its entries.
+    pub row: TransactionRow,
+    /// The batch of the transparency log that has its leaf.
+    pub log_batch: Uuid,
+}
+
+impl Replayed {
+    /// Of a transaction outside any writer.
+    pub fn beside(row: TransactionRow) -> Self {
+        let log_batch = movement_batch(row.id);
+        Self { row, log_batch }
+    }
 }
 
 /// What some parts leave. Parts are added in the order in which they were committed.
@@ -106,7 +134,7 @@ pub struct Fold {
     /// Terminal rows to insert.
     pub charges: Vec<FoldedCharge>,
     /// Transactions to insert.
-    pub transactions: Vec<TransactionRow>,
+    pub transactions: Vec<Replayed>,
     /// Records of the request log to insert.
     pub records: Vec<String>,
     /// How many changes of balances there are in it.
@@ -138,7 +166,12 @@ impl Fold {
         if let Some(claims) = part.claims {
             self.claims.insert(part.tenant, claims);
         }
-        self.transactions.extend(part.transactions);
+        let log_batch = part.batch.map(|number| author.log_batch(number));
+        self.transactions
+            .extend(part.transactions.into_iter().map(|row| match log_batch {
+                Some(log_batch) => Replayed { row, log_batch },
+                None => Replayed::beside(row),
+            }));
         self.records.extend(part.records.into_iter().map(Cow::into_owned));
     }
 
@@ -162,7 +195,7 @@ impl Fold {
             return;
         };
         let entries = part.usage.drain(..);
-        self.transactions.push(TransactionRow {
+        let row = TransactionRow {
             id: usage_id(part.tenant, author, number),
             kind: "usage".to_owned(),
             tenant: Some(part.tenant),
@@ -172,7 +205,9 @@ impl Fold {
             entries: entries
                 .map(|(account, amount)| (account.into_text(part.tenant), amount))
                 .collect(),
-        });
+        };
+        let log_batch = author.log_batch(number);
+        self.transactions.push(Replayed { row, log_batch });
     }
 
     fn add_holds(&mut self, part: &mut Part<'static>, author: Author) {
@@ -212,6 +247,7 @@ impl Fold {
                 tenant: part.tenant,
                 at_ms: part.at_ms,
                 transaction: batch.map(|number| usage_id(part.tenant, author, number)),
+                log_batch: part.batch.map(|number| author.log_batch(number)),
                 row,
             });
         }

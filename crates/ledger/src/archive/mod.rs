@@ -11,6 +11,7 @@ mod fold;
 mod frame;
 pub mod gate;
 mod keeper;
+mod logging;
 mod losses;
 mod reader;
 pub(crate) mod record;

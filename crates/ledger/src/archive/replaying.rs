@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use domain::NodeId;
 use serde_json::json;
 use store::{
-    Database, Tx,
+    Database, StoreError, Tx,
     audit::{self, Actor},
 };
+use transparency_log::{LogError, Restored, begin_anew_after};
 use uuid::Uuid;
 
 use super::{
     batches::Batches,
-    declaring, gate,
+    declaring, gate, logging,
     losses::{Loss, Losses},
     rules::Declarations,
     sorting::Sorted,
@@ -30,6 +31,8 @@ use crate::{LedgerError, sql_store::BatchRider};
 pub struct ReplayOrder {
     /// Segments, or folders with segments.
     pub archives: Vec<PathBuf>,
+    /// Folders with copies of the transparency log, of all nodes.
+    pub log_copies: Vec<PathBuf>,
     /// Why what is missing is given up, if it is.
     pub declare_lost: Option<String>,
     /// This node, and the folder of its own archive: a declaration is archived there.
@@ -73,6 +76,8 @@ pub struct ReplayReport {
     pub batches: u64,
     /// What is missing.
     pub losses: Losses,
+    /// What became of the transparency log.
+    pub log: Restored,
 }
 
 /// Replays archives. The gate is closed meanwhile, and opened when nothing is missing or the rest is declared lost.
@@ -87,6 +92,8 @@ pub async fn replay(
 ) -> Result<ReplayReport, LedgerError> {
     let mut sources = Sources::find(&order.archives).map_err(LedgerError::Archive)?;
     close_gate(database).await?;
+    // first: what is brought back names the batches of the log that it was in
+    let log = restore_log(database, &order.log_copies).await?;
     tell(ReplayProgress::Reading(sources.len()));
     let mut losses = Losses::default();
     let mut sorted = sources.index(&mut losses).map_err(LedgerError::Archive)?;
@@ -99,14 +106,26 @@ pub async fn replay(
         tell(ReplayProgress::Batches(batches.applied));
     }
     let batches = batches.applied;
-    let outcome = finish(database, order, &sources, &losses).await?;
+    let (outcome, anew) = finish(database, order, &sources, &losses).await?;
+    let log = anew.map_or(log, |reason| Restored::NewLog { reason });
     Ok(ReplayReport {
         outcome,
         segments: sources.len(),
         parts,
         batches,
         losses,
+        log,
     })
+}
+
+async fn restore_log(database: &Database, copies: &[PathBuf]) -> Result<Restored, LedgerError> {
+    transparency_log::restore(database, copies)
+        .await
+        .map_err(|error| match error {
+            LogError::Store(error) => LedgerError::Store(error),
+            LogError::Copies(error) => LedgerError::Archive(error),
+            LogError::KeyRetired(key) => LedgerError::Store(StoreError::Contradiction(key)),
+        })
 }
 
 async fn close_gate(database: &Database) -> Result<(), LedgerError> {
@@ -147,7 +166,25 @@ async fn note_missing_archives(database: &Database, sources: &Sources, losses: &
     Ok(tx.rollback().await?)
 }
 
+/// Answers why another log began, if one did.
 async fn finish(
+    database: &Database,
+    order: &ReplayOrder,
+    sources: &Sources,
+    losses: &Losses,
+) -> Result<(ReplayOutcome, Option<String>), LedgerError> {
+    let mut anew = None;
+    if order.declare_lost.is_some() || losses.is_empty() {
+        // no archive and no copy is looked for any more
+        if let Some(span) = logging::log_again(database).await? {
+            anew = begin_anew_after(database, span).await?;
+        }
+    }
+    let outcome = open_gate(database, order, sources, losses).await?;
+    Ok((outcome, anew))
+}
+
+async fn open_gate(
     database: &Database,
     order: &ReplayOrder,
     sources: &Sources,

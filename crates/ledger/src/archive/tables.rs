@@ -6,8 +6,8 @@ use store::{StoreError, Tx, bulk::Rows};
 use uuid::Uuid;
 
 use super::{
-    fold::Fold,
-    record::{Standing, TransactionRow},
+    fold::{Fold, Replayed},
+    record::Standing,
     rules::Position,
 };
 
@@ -37,11 +37,11 @@ const PROGRESS: &str = "UPDATE hold SET progress_json = r.progress_json, progres
      FROM {rows} WHERE hold.request_id = r.request_id AND hold.progress_amount <= r.progress_amount";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGES: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
-     provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
+     provider_cost, unbilled, price_version, tx_id, closed_at_ms, log_batch) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.state, r.reason, r.held, r.amount, r.overrun, r.provider_cost, \
-     r.unbilled, r.price_version, r.tx_id, r.closed_at_ms FROM {rows} WHERE TRUE ON CONFLICT (request_id) DO NOTHING";
-const TRANSACTIONS: &str = "INSERT INTO tx (id, kind, tenant_id, reference, actor, at_ms) \
-     SELECT r.id, r.kind, r.tenant_id, r.reference, r.actor, r.at_ms FROM {rows} WHERE TRUE ON CONFLICT (id) DO NOTHING";
+     r.unbilled, r.price_version, r.tx_id, r.closed_at_ms, r.log_batch FROM {rows} WHERE TRUE ON CONFLICT (request_id) DO NOTHING";
+const TRANSACTIONS: &str = "INSERT INTO tx (id, kind, tenant_id, reference, actor, at_ms, log_batch) \
+     SELECT r.id, r.kind, r.tenant_id, r.reference, r.actor, r.at_ms, r.log_batch FROM {rows} WHERE TRUE ON CONFLICT (id) DO NOTHING";
 const ENTRIES: &str = "INSERT INTO entry (tx_id, line, account, amount) \
      SELECT r.tx_id, r.line, r.account, r.amount FROM {rows} WHERE TRUE ON CONFLICT (tx_id, line) DO NOTHING";
 const BOOT: &str = "INSERT INTO node (id, boot, batch_no, last_commit_at_ms) VALUES ($1, $2, $3, $4) \
@@ -196,23 +196,26 @@ async fn write_charges(tx: &Tx, fold: &Fold) -> Result<(), StoreError> {
         .numbers("unbilled", charges.iter().map(|charge| charge.row.unbilled))
         .numbers("price_version", charges.iter().map(|charge| charge.row.price_version))
         .optional_uuids("tx_id", charges.iter().map(|charge| charge.transaction))
-        .numbers("closed_at_ms", charges.iter().map(|charge| charge.at_ms));
+        .numbers("closed_at_ms", charges.iter().map(|charge| charge.at_ms))
+        .optional_uuids("log_batch", charges.iter().map(|charge| charge.log_batch));
     tx.execute_rows(CHARGES, &rows).await?;
     Ok(())
 }
 
 /// Inserts transactions that are not there.
-pub async fn write_transactions(tx: &Tx, transactions: &[TransactionRow]) -> Result<(), StoreError> {
+pub async fn write_transactions(tx: &Tx, transactions: &[Replayed]) -> Result<(), StoreError> {
+    let each = || transactions.iter().map(|replayed| &replayed.row);
     let rows = Rows::new()
-        .uuids("id", transactions.iter().map(|row| row.id))
-        .texts("kind", transactions.iter().map(|row| &row.kind))
-        .optional_uuids("tenant_id", transactions.iter().map(|row| row.tenant))
-        .texts("reference", transactions.iter().map(|row| &row.reference))
-        .texts("actor", transactions.iter().map(|row| &row.actor))
-        .numbers("at_ms", transactions.iter().map(|row| row.at_ms));
+        .uuids("id", each().map(|row| row.id))
+        .texts("kind", each().map(|row| &row.kind))
+        .optional_uuids("tenant_id", each().map(|row| row.tenant))
+        .texts("reference", each().map(|row| &row.reference))
+        .texts("actor", each().map(|row| &row.actor))
+        .numbers("at_ms", each().map(|row| row.at_ms))
+        .uuids("log_batch", transactions.iter().map(|replayed| replayed.log_batch));
     tx.execute_rows(TRANSACTIONS, &rows).await?;
     let mut lines = Vec::new();
-    for row in transactions {
+    for row in each() {
         let numbered = (1_i64..).zip(&row.entries);
         lines.extend(numbered.map(|(line, (account, amount))| (row.id, line, account, *amount)));
     }

@@ -7,10 +7,18 @@ use store::{Backend, StoreError};
 use super::{Check, reader::Reader};
 
 /// Tables of which a row is never changed or removed.
-const INSERT_ONLY: [&str; 7] = [
+const INSERT_ONLY: [&str; 15] = [
     "audit",
     "charge",
     "entry",
+    "log",
+    "log_batch",
+    "log_entry",
+    "log_head",
+    "log_key",
+    "log_key_retirement",
+    "log_node",
+    "log_signature",
     "price_item",
     "price_version",
     "quarantine",

@@ -7,6 +7,8 @@
 mod budgets;
 mod guards;
 mod job;
+mod leaves;
+mod log;
 mod quarantine;
 mod reader;
 mod records;
@@ -20,6 +22,7 @@ use serde::Serialize;
 use store::{Database, StoreError};
 
 pub use job::run_scheduled;
+pub use log::verify_log;
 pub use reader::Pace;
 
 use reader::Reader;

@@ -70,6 +70,16 @@ impl<'a> Reader<'a> {
         Ok(rows.first().map_or(Ok(false), |row| row.try_get("", "taken"))?)
     }
 
+    /// For readings that are somebody else's.
+    pub const fn connection(&self) -> &DatabaseTransaction {
+        &self.tx
+    }
+
+    /// A query that was put together elsewhere.
+    pub async fn found(&self, statement: Statement) -> Result<Vec<QueryResult>, StoreError> {
+        Ok(self.tx.query_all_raw(statement).await?)
+    }
+
     pub async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, StoreError> {
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         Ok(self.tx.query_all_raw(statement).await?)

@@ -16,7 +16,7 @@ use domain::{Amount, TenantId, clock::UnixMs};
 use store::{Backend, StoreError, Tx, audit::Actor};
 use uuid::Uuid;
 
-use crate::{LedgerError, posting::Transaction, rules::Balance, sql_store::write_transactions};
+use crate::{LedgerError, posting::Transaction, rules::Balance, sql_store::write_transaction};
 
 /// Locks a tenant's account. Answers its balance, and its version, which every movement counts up.
 async fn lock_account(tx: &Tx, tenant: TenantId) -> Result<(Balance, i64), StoreError> {
@@ -47,7 +47,7 @@ async fn refuse_repetition(tx: &Tx, transaction: Uuid) -> Result<(), LedgerError
 /// Writes a movement's transaction. One that moves nothing yet has no entries; it is written all the same, because its
 /// id is what keeps the movement from being made twice.
 async fn post(tx: &Tx, actor: &Actor, transaction: Transaction, now: UnixMs) -> Result<(), LedgerError> {
-    match write_transactions(tx, actor.as_str(), &[transaction], now).await {
+    match write_transaction(tx, actor.as_str(), &transaction, now).await {
         Err(StoreError::Conflict) => Err(LedgerError::Duplicate),
         other => Ok(other?),
     }

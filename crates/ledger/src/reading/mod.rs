@@ -6,9 +6,11 @@ use store::StoreError;
 
 mod books;
 mod budgets;
+mod logged;
 
 pub use books::{EntryView, LotView, TransactionView, operator_lots, operator_transactions};
 pub use budgets::budgets;
+pub use logged::{LoggedCharge, logged_charge};
 
 use crate::{items::ChargeRow, rules::Balance, sql_store::read_charge};
 

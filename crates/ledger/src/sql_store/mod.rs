@@ -2,16 +2,18 @@
 //! node, account, budget, lot, hold, each sorted by key.
 
 mod abandoned;
+mod leaves;
 mod load;
 mod node;
 mod read_back;
 mod rows;
 mod save;
 
+pub use leaves::{Posted, log_batch, request_statement, transaction_statement};
 #[cfg(test)]
 pub use load::LOOKUPS;
 pub use rows::{NO_BUDGETS, read_charge, read_claim};
-pub use save::{WRITER, write_transactions};
+pub use save::{WRITER, write_transaction};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -88,13 +90,16 @@ impl SqlBatchStore {
         };
         let (mut book, locked) = load::load_book(tx, batch, locking).await?;
         let outcomes = apply_items(&mut book, batch, &locked).map_err(broken)?;
-        let saved = save::save_changes(tx, &batch.name, &book, now).await?;
         let records = records_of(&book, batch);
+        // before the charges: the log states both, the records as they are stored
         let texts = if records.is_empty() {
             Vec::new()
         } else {
             self.rider.write(tx, &records).await?
         };
+        let stated = records.iter().map(|record| record.id);
+        let stated = stated.zip(texts.iter().map(String::as_str)).collect();
+        let saved = save::save_changes(tx, &batch.name, &book, &stated, now).await?;
         if self.archive.is_on() {
             let tenants = records.iter().map(|record| record.tenant);
             let beside = Beside {

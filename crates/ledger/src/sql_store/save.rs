@@ -4,9 +4,13 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, bulk::Rows};
+use transparency_log::{BatchDraft, movement_batch};
 use uuid::Uuid;
 
-use super::rows::NO_BUDGETS;
+use super::{
+    leaves::{self, Posted, RecordTexts},
+    rows::NO_BUDGETS,
+};
 use crate::{
     claims::Purpose,
     items::{BudgetKey, ChargeRow, OpenHold, Progress},
@@ -32,11 +36,11 @@ const PROGRESSED: &str = "UPDATE hold SET progress_json = r.progress_json, progr
      FROM {rows} WHERE hold.request_id = r.request_id AND hold.progress_amount <= r.progress_amount";
 const CLOSED: &str = "DELETE FROM hold WHERE request_id IN (SELECT r.request_id FROM {rows})";
 const CHARGED: &str = "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, \
-     provider_cost, unbilled, price_version, tx_id, closed_at_ms) \
+     provider_cost, unbilled, price_version, tx_id, closed_at_ms, log_batch) \
      SELECT r.request_id, r.tenant_id, r.key_id, r.state, r.reason, r.held, r.amount, r.overrun, r.provider_cost, \
-     r.unbilled, r.price_version, r.tx_id, r.closed_at_ms FROM {rows}";
-const TRANSACTIONS: &str = "INSERT INTO tx (id, kind, tenant_id, reference, actor, at_ms) \
-     SELECT r.id, r.kind, r.tenant_id, r.reference, r.actor, r.at_ms FROM {rows}";
+     r.unbilled, r.price_version, r.tx_id, r.closed_at_ms, r.log_batch FROM {rows}";
+const TRANSACTIONS: &str = "INSERT INTO tx (id, kind, tenant_id, reference, actor, at_ms, log_batch) \
+     SELECT r.id, r.kind, r.tenant_id, r.reference, r.actor, r.at_ms, r.log_batch FROM {rows}";
 const ENTRIES: &str = "INSERT INTO entry (tx_id, line, account, amount) \
      SELECT r.tx_id, r.line, r.account, r.amount FROM {rows}";
 const KNOWN_TRANSACTIONS: &str = "SELECT id FROM tx WHERE id IN (SELECT r.id FROM {rows})";
@@ -55,15 +59,27 @@ pub struct Saved {
     pub progress: BTreeMap<RequestId, String>,
 }
 
-/// Writes everything that the batch changed.
-pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -> Result<Saved, StoreError> {
+/// Writes everything that the batch changed, and its leaves of the transparency log; `records` are those that the request
+/// log has written for it.
+pub async fn save_changes(
+    tx: &Tx,
+    name: &BatchName,
+    book: &Book,
+    records: &RecordTexts<'_>,
+    now: UnixMs,
+) -> Result<Saved, StoreError> {
     let late = unknown_late_costs(tx, book).await?;
     let progress = progress_texts(book)?;
     let reference = format!("batch:{}:{}:{}", name.node, name.boot, name.number);
     let mut transactions = batch_transactions(name, &reference, book);
     transactions.extend(late.iter().copied().map(Header::of));
     transactions.extend(book.changes.served.iter().map(Header::of));
-    let [transactions, entries] = transaction_changes(WRITER, &transactions, now)?;
+    let charged: Vec<&ChargeRow> = new_charge_rows(book).collect();
+    let mut draft = BatchDraft::new(leaves::log_batch(name), charged.len() + transactions.len());
+    leaves::add_requests(&mut draft, charged.iter().copied(), records, now);
+    let [transactions, entries] = transaction_changes(WRITER, &transactions, &mut draft, now)?;
+    let charges = new_charges(&charged, draft.id(), now);
+    let [logged, waiting] = draft.stored(now.0).changes();
     let [lowered, ended] = changed_claims(book);
     let changes = [
         changed_balances(book),
@@ -76,7 +92,9 @@ pub async fn save_changes(tx: &Tx, name: &BatchName, book: &Book, now: UnixMs) -
         closed_holds(book),
         transactions,
         entries,
-        new_charges(book, now),
+        charges,
+        logged,
+        waiting,
     ];
     tx.execute_together(&changes).await?;
     let late = late.into_iter().cloned().collect();
@@ -230,8 +248,7 @@ fn new_charge_rows(book: &Book) -> impl Iterator<Item = &ChargeRow> {
     charged.filter_map(|request| book.charges.get(request))
 }
 
-fn new_charges(book: &Book, now: UnixMs) -> Change {
-    let charged: Vec<&ChargeRow> = new_charge_rows(book).collect();
+fn new_charges(charged: &[&ChargeRow], log_batch: Uuid, now: UnixMs) -> Change {
     let number = |field: fn(&ChargeRow) -> Amount| charged.iter().map(move |row| field(row).nanos());
     let rows = Rows::new()
         .uuids("request_id", charged.iter().map(|row| row.request.as_uuid()))
@@ -246,7 +263,8 @@ fn new_charges(book: &Book, now: UnixMs) -> Change {
         .numbers("unbilled", number(|row| row.unbilled))
         .numbers("price_version", charged.iter().map(|row| row.price_version))
         .optional_uuids("tx_id", charged.iter().map(|row| row.transaction))
-        .every_number("closed_at_ms", now.0);
+        .every_number("closed_at_ms", now.0)
+        .every_uuid("log_batch", log_batch);
     (CHARGED, rows)
 }
 
@@ -313,24 +331,39 @@ async fn unknown_late_costs<'a>(tx: &Tx, book: &'a Book) -> Result<Vec<&'a Trans
     Ok(unknown)
 }
 
-/// Inserts transactions with their entries. Each is checked to balance before anything is sent.
-pub async fn write_transactions(
-    tx: &Tx,
-    actor: &str,
-    transactions: &[Transaction],
-    now: UnixMs,
-) -> Result<(), StoreError> {
-    let headers: Vec<Header<'_>> = transactions.iter().map(Header::of).collect();
-    tx.execute_together(&transaction_changes(actor, &headers, now)?).await
+/// Inserts a transaction outside the writer with its entries and its leaf of the transparency log. It is checked to balance
+/// before anything is sent.
+pub async fn write_transaction(tx: &Tx, actor: &str, transaction: &Transaction, now: UnixMs) -> Result<(), StoreError> {
+    let mut draft = BatchDraft::new(movement_batch(transaction.id), 1);
+    let [transactions, entries] = transaction_changes(actor, &[Header::of(transaction)], &mut draft, now)?;
+    let [logged, waiting] = draft.stored(now.0).changes();
+    tx.execute_together(&[transactions, entries, logged, waiting]).await
 }
 
-fn transaction_changes(actor: &str, transactions: &[Header<'_>], now: UnixMs) -> Result<[Change; 2], StoreError> {
+fn transaction_changes(
+    actor: &str,
+    transactions: &[Header<'_>],
+    draft: &mut BatchDraft,
+    now: UnixMs,
+) -> Result<[Change; 2], StoreError> {
     let mut lines = Vec::new();
     for transaction in transactions {
         let entries = transaction
             .posting
             .entries()
             .map_err(|error| StoreError::damaged(error.to_string()))?;
+        let posted = Posted {
+            id: transaction.id,
+            kind: transaction.kind,
+            tenant: transaction.tenant,
+            reference: transaction.reference,
+            actor,
+            at: now,
+        };
+        let stated = entries
+            .iter()
+            .map(|(account, amount)| (account.as_str(), amount.nanos()));
+        leaves::add_transaction(draft, &posted, stated);
         let numbered = (1_i64..).zip(entries);
         lines.extend(numbered.map(|(line, (account, amount))| (transaction.id, line, account, amount)));
     }
@@ -346,7 +379,8 @@ fn transaction_changes(actor: &str, transactions: &[Header<'_>], now: UnixMs) ->
             transactions.iter().map(|transaction| transaction.reference),
         )
         .every_text("actor", actor)
-        .every_number("at_ms", now.0);
+        .every_number("at_ms", now.0)
+        .every_uuid("log_batch", draft.id());
     let entries = Rows::new()
         .uuids("tx_id", lines.iter().map(|(id, ..)| *id))
         .numbers("line", lines.iter().map(|(_, line, ..)| *line))

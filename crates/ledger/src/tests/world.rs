@@ -385,6 +385,8 @@ pub fn record(request: RequestId, tenant: TenantId, model: &str) -> Box<RequestR
         duration_ms: 1,
         attempts: Vec::new(),
         priced_by: None,
+        request_sha256: None,
+        response_sha256: None,
     })
 }
 

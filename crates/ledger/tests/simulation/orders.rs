@@ -157,5 +157,7 @@ pub fn record_of(order: &Order) -> Box<RequestRecord> {
         duration_ms: 1,
         attempts: Vec::new(),
         priced_by: None,
+        request_sha256: None,
+        response_sha256: None,
     })
 }

@@ -2,7 +2,9 @@
 
 pub mod chat;
 pub mod key;
+pub mod log;
 pub mod models;
 pub mod pricing;
 mod pricing_csv;
+pub mod receipt;
 pub mod requests;

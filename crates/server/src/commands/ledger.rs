@@ -3,15 +3,16 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Context;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use ledger::{
     SpoolSurvey,
-    audit::{AuditSettings, Check, Pace, WAITING_FOR_PAYMENTS, verify},
+    audit::{AuditSettings, Check, Pace, WAITING_FOR_PAYMENTS, verify, verify_log},
     survey_spools,
 };
 
 use super::{ConfigFile, block_on};
 use crate::{
+    data_folder::LOG_FOLDER,
     opening::open_for_reading,
     output::{complain, say},
 };
@@ -23,15 +24,29 @@ const ROWS_BETWEEN_TIDINGS: u64 = 100_000;
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Check that the books are consistent. Changes nothing and may run beside a server.
-    Verify(ConfigFile),
+    Verify(VerifyOptions),
+    /// Write the transparency log to standard output, for somebody who checks it alone with `truerelay receipt verify-log`.
+    ExportLog(ConfigFile),
     /// Bring what was archived since into a database that was restored from a backup. Stop every node first.
     Replay(super::replay::Options),
+}
+
+/// What is checked.
+#[derive(Debug, Args)]
+pub struct VerifyOptions {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Check the transparency log instead: leaves against rows, order, tree, heads, signatures, copies.
+    #[arg(long)]
+    log: bool,
 }
 
 /// Does what was asked for; a failed check or a loss makes the command fail.
 pub fn run(action: &Action) -> anyhow::Result<ExitCode> {
     match action {
-        Action::Verify(config) => run_verify(config),
+        Action::Verify(options) if options.log => run_verify_log(&options.config),
+        Action::Verify(options) => run_verify(&options.config),
+        Action::ExportLog(config) => run_export_log(config),
         Action::Replay(options) => super::replay::run(options),
     }
 }
@@ -62,6 +77,39 @@ fn run_verify(config: &ConfigFile) -> anyhow::Result<ExitCode> {
         say("a spool of this node is damaged: keep a copy of the data folder's `spool` before the next start");
         return Ok(ExitCode::FAILURE);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_export_log(config: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let config = config.load()?;
+    block_on(async {
+        let database = open_for_reading(&config).await?;
+        let written = transparency_log::export(&database, |line| {
+            say(serde_json::to_string(line)?);
+            Ok(())
+        });
+        written.await?;
+        database.close().await;
+        Ok(())
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_verify_log(config: &ConfigFile) -> anyhow::Result<ExitCode> {
+    let config = config.load()?;
+    let report = block_on(async {
+        let database = open_for_reading(&config).await?;
+        let copies = config.transparency.copies(config.data.folder.join(LOG_FOLDER)).folder;
+        let report = verify_log(&database, &copies, Pace::Full, &tell_progress).await?;
+        database.close().await;
+        Ok(report)
+    })?;
+    report.checks.iter().for_each(|check| say(line(check)));
+    if !report.is_clean() {
+        say("the transparency log does NOT agree with the books: keep copies of the database and of the log's folder");
+        return Ok(ExitCode::FAILURE);
+    }
+    say("the transparency log agrees with the books");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,6 +5,7 @@ mod ledger;
 mod migrate;
 mod openapi;
 mod operator;
+mod receipt;
 mod replay;
 mod serve;
 
@@ -39,6 +40,9 @@ enum Command {
     /// Look after the books.
     #[command(subcommand)]
     Ledger(ledger::Action),
+    /// Check receipts of requests.
+    #[command(subcommand)]
+    Receipt(receipt::Action),
     /// Write the admin API's OpenAPI document, or check that it is current.
     Openapi(openapi::Options),
 }
@@ -74,6 +78,7 @@ impl CommandLine {
             Command::Config(action) => config::run(&action),
             Command::Operator(subject) => operator::run(&subject),
             Command::Ledger(action) => ledger::run(&action),
+            Command::Receipt(action) => receipt::run(&action),
             Command::Openapi(options) => openapi::run(&options),
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 use ledger::archive::{ReplayOrder, ReplayOutcome, ReplayProgress, ReplayReport, replay};
+use transparency_log::Restored;
 
 use super::{ConfigFile, block_on};
 use crate::{
@@ -28,6 +29,9 @@ pub struct Options {
     /// Why, for the audit log.
     #[arg(long, value_name = "TEXT", requires = "declare_lost")]
     reason: Option<String>,
+    /// A folder with copies of the transparency log; of every node one. This node's own is always among them.
+    #[arg(long, value_name = "FOLDER")]
+    log_copies: Vec<PathBuf>,
     /// Archive folders of all nodes, or single files of them. This node's own is always among them.
     #[arg(value_name = "ARCHIVE")]
     archives: Vec<PathBuf>,
@@ -48,8 +52,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         if own_folder.exists() {
             archives.push(own_folder.clone());
         }
+        let mut log_copies = options.log_copies.clone();
+        log_copies.push(config.transparency.copies(opened.folder.log_folder()).folder);
         let order = ReplayOrder {
             archives,
+            log_copies,
             declare_lost: options.reason.clone(),
             node: opened.folder.node_id(&opened.lock)?,
             own_folder,
@@ -97,6 +104,15 @@ fn conclude(report: &ReplayReport) -> ExitCode {
     ));
     for loss in report.losses.named.iter().take(MOST_LISTED) {
         say(format!("LOST    {loss}"));
+    }
+    match &report.log {
+        Restored::Nothing => {}
+        Restored::PutBack { batches, heads } => {
+            say(format!(
+                "transparency log: {batches} batch(es) and {heads} head(s) put back"
+            ));
+        }
+        Restored::NewLog { reason } => say(format!("A NEW TRANSPARENCY LOG BEGINS: {reason}")),
     }
     match report.outcome {
         ReplayOutcome::Complete => {

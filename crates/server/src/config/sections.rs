@@ -8,6 +8,7 @@ use ledger::archive::ArchiveSettings;
 use outbound::OutboundSettings;
 use relay::RelaySettings;
 use serde::{Deserialize, Serialize};
+use transparency_log::CopySettings;
 
 use super::{list::comma_separated, secret_setting::SecretSetting};
 
@@ -31,6 +32,8 @@ pub struct Config {
     pub ledger: LedgerSection,
     /// What is kept for a restore from backup.
     pub archive: ArchiveSection,
+    /// The transparency log.
+    pub transparency: TransparencySection,
     /// The data plane's limits.
     pub relay: RelaySettings,
     /// The rules of the price book.
@@ -156,6 +159,30 @@ impl ArchiveSection {
             keep: Duration::from_secs(u64::from(self.keep_days) * 86_400),
             max_bytes: mib(self.max_mib),
             segment_bytes: mib(self.segment_mib),
+        }
+    }
+}
+
+/// `[transparency]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransparencySection {
+    /// The key that signs heads; empty for one that is made, with the embedded default.
+    pub key_file: PathBuf,
+    /// Where heads and leaves are copied to before they are published; empty for the data folder.
+    pub copies: PathBuf,
+    /// For how many days copies are kept.
+    pub keep_days: u32,
+}
+
+impl TransparencySection {
+    /// As the log takes it.
+    pub fn copies(&self, default_folder: PathBuf) -> CopySettings {
+        let is_given = !self.copies.as_os_str().is_empty();
+        CopySettings {
+            folder: if is_given { self.copies.clone() } else { default_folder },
+            keep: Duration::from_secs(u64::from(self.keep_days) * 86_400),
+            file_bytes: 64 << 20,
         }
     }
 }

@@ -48,6 +48,11 @@ impl Config {
         self.archive.check(&mut problems);
         require(
             &mut problems,
+            self.transparency.keep_days > 0,
+            "transparency.keep_days must be at least 1",
+        );
+        require(
+            &mut problems,
             NoticePeriod::of_days(self.pricing.notice_days).is_some(),
             "pricing.notice_days must not exceed 90: changes can be published 92 days ahead",
         );

@@ -66,13 +66,14 @@ impl Column {
             }
             Self::I64(values) => array(ArrayType::BigInt, values.iter().map(|number| Value::from(*number))),
             Self::Text(values) | Self::OptionalText(values) => array(ArrayType::String, values.iter().map(Value::from)),
+            Self::Bytes(values) => array(ArrayType::Bytes, values.iter().map(|bytes| Value::from(bytes.to_vec()))),
             Self::EveryUuid(value) => (*value).into(),
             Self::EveryI64(value) => (*value).into(),
             Self::EveryText(value) => value.as_str().into(),
         }
     }
 
-    /// What differs from row to row; identifiers in hexadecimal digits.
+    /// What differs from row to row; identifiers and byte strings in hexadecimal digits.
     fn to_json(&self) -> Option<Vec<serde_json::Value>> {
         let hex = |id: &Uuid| id.as_simple().to_string();
         let texts = |values: &Texts, absent: fn(&str) -> bool| {
@@ -88,6 +89,7 @@ impl Column {
             Self::I64(values) => Some(values.iter().map(|number| (*number).into()).collect()),
             Self::Text(values) => Some(texts(values, |_| false)),
             Self::OptionalText(values) => Some(texts(values, str::is_empty)),
+            Self::Bytes(values) => Some(values.iter().map(|bytes| hex::encode(bytes).into()).collect()),
             Self::EveryUuid(_) | Self::EveryI64(_) | Self::EveryText(_) => None,
         }
     }
@@ -98,6 +100,7 @@ impl Column {
 struct ArrayOf<'a>(&'a Column);
 
 /// Fixed by PostgreSQL (`pg_type.dat`).
+const BYTEA_OID: u32 = 17;
 const INT8_OID: u32 = 20;
 const TEXT_OID: u32 = 25;
 const UUID_OID: u32 = 2950;
@@ -109,6 +112,7 @@ impl ArrayOf<'_> {
         match self.0 {
             Column::I64(_) | Column::EveryI64(_) => INT8_OID,
             Column::Text(_) | Column::OptionalText(_) | Column::EveryText(_) => TEXT_OID,
+            Column::Bytes(_) => BYTEA_OID,
             Column::Uuid(_) | Column::OptionalUuid(_) | Column::EveryUuid(_) => UUID_OID,
         }
     }
@@ -119,6 +123,7 @@ impl ArrayOf<'_> {
                 Column::I64(values) => values.len() * 12,
                 Column::Uuid(values) | Column::OptionalUuid(values) => values.len() * 20,
                 Column::Text(texts) | Column::OptionalText(texts) => texts.packed.len() + texts.ends.len() * 4,
+                Column::Bytes(blobs) => blobs.packed.len() + blobs.ends.len() * 4,
                 Column::EveryI64(_) | Column::EveryUuid(_) | Column::EveryText(_) => 0,
             }
     }
@@ -135,6 +140,7 @@ impl Encode<'_, Postgres> for ArrayOf<'_> {
         Some(match self.element_oid() {
             INT8_OID => <[i64] as Type<Postgres>>::type_info(),
             TEXT_OID => <[String] as Type<Postgres>>::type_info(),
+            BYTEA_OID => <[Vec<u8>] as Type<Postgres>>::type_info(),
             _ => <[Uuid] as Type<Postgres>>::type_info(),
         })
     }
@@ -163,6 +169,12 @@ impl Encode<'_, Postgres> for ArrayOf<'_> {
                 for text in texts.iter() {
                     buffer.extend_from_slice(&i32::try_from(text.len())?.to_be_bytes());
                     buffer.extend_from_slice(text.as_bytes());
+                }
+            }
+            Column::Bytes(blobs) => {
+                for bytes in blobs.iter() {
+                    buffer.extend_from_slice(&i32::try_from(bytes.len())?.to_be_bytes());
+                    buffer.extend_from_slice(bytes);
                 }
             }
             Column::EveryI64(_) | Column::EveryUuid(_) | Column::EveryText(_) => {}

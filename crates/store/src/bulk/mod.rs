@@ -23,6 +23,7 @@ enum Column {
     Uuid(Vec<Uuid>),
     I64(Vec<i64>),
     Text(Texts),
+    Bytes(Blobs),
     /// An empty text is absent: sea-query binds no array with a NULL in it.
     OptionalText(Texts),
     /// The nil id is absent, for the same reason.
@@ -38,6 +39,7 @@ enum ColumnKind {
     Uuid,
     I64,
     Text,
+    Bytes,
     OptionalText,
     OptionalUuid,
     EveryUuid,
@@ -94,6 +96,33 @@ impl<T: AsRef<str>> FromIterator<T> for Texts {
     }
 }
 
+/// Byte strings one after the other in one buffer.
+#[derive(Debug, Clone, Default)]
+struct Blobs {
+    packed: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Blobs {
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| self.packed.get(start..*end).unwrap_or_default())
+    }
+}
+
+impl<T: AsRef<[u8]>> FromIterator<T> for Blobs {
+    fn from_iter<I: IntoIterator<Item = T>>(values: I) -> Self {
+        let mut blobs = Self::default();
+        for value in values {
+            blobs.packed.extend_from_slice(value.as_ref());
+            blobs.ends.push(blobs.packed.len());
+        }
+        blobs
+    }
+}
+
 /// Rows for one bulk statement. Built column by column; all columns have the same length.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
@@ -130,6 +159,12 @@ impl Rows {
     #[must_use]
     pub fn texts<T: AsRef<str>>(self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
         self.with(name, Column::Text(values.into_iter().collect()))
+    }
+
+    /// Adds a column of byte strings.
+    #[must_use]
+    pub fn bytes<T: AsRef<[u8]>>(self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
+        self.with(name, Column::Bytes(values.into_iter().collect()))
     }
 
     /// Adds a column of text that may be absent; an empty one is absent too.
@@ -202,6 +237,7 @@ impl Column {
             Self::Uuid(values) | Self::OptionalUuid(values) => Some(values.len()),
             Self::I64(values) => Some(values.len()),
             Self::Text(values) | Self::OptionalText(values) => Some(values.ends.len()),
+            Self::Bytes(values) => Some(values.ends.len()),
             Self::EveryUuid(_) | Self::EveryI64(_) | Self::EveryText(_) => None,
         }
     }
@@ -211,6 +247,7 @@ impl Column {
             Self::Uuid(_) => ColumnKind::Uuid,
             Self::I64(_) => ColumnKind::I64,
             Self::Text(_) => ColumnKind::Text,
+            Self::Bytes(_) => ColumnKind::Bytes,
             Self::OptionalText(_) => ColumnKind::OptionalText,
             Self::OptionalUuid(_) => ColumnKind::OptionalUuid,
             Self::EveryUuid(_) => ColumnKind::EveryUuid,

@@ -1,13 +1,22 @@
 //! Sending statements over rows.
 
-use sea_orm::{DbErr, QueryResult, Value};
+use sea_orm::{DbErr, QueryResult, Statement, Value};
 use sqlx::postgres::PgArguments;
 
 use super::{
     FoundRow, Rows,
     texts::{Part, Together, earlier_with_the_same_rows},
 };
-use crate::{Backend, StoreError, Tx, transaction::Link};
+use crate::{Backend, Database, StoreError, Tx, transaction::Link};
+
+impl Database {
+    /// A query over rows as a statement, for a connection that only reads; `{rows}` in it stands for them.
+    pub fn statement(&self, sql: &'static str, rows: &Rows) -> Statement {
+        let parts = [(sql, rows)];
+        let text = self.texts().text(Together::Alone, &parts);
+        Statement::from_sql_and_values(self.backend().dialect(), &*text, values(self.backend(), &parts))
+    }
+}
 
 impl Tx {
     /// Runs a statement over many rows; `{rows}` in it stands for them. Nothing is sent when there are none.

@@ -168,6 +168,7 @@ fn unnest(rows: &Rows, first_parameter: usize) -> String {
             ColumnKind::Uuid => (name.to_owned(), "uuid"),
             ColumnKind::I64 => (name.to_owned(), "int8"),
             ColumnKind::Text => (name.to_owned(), "text"),
+            ColumnKind::Bytes => (name.to_owned(), "bytea"),
             ColumnKind::OptionalText => (format!("NULLIF({name}, '') AS {name}"), "text"),
             ColumnKind::OptionalUuid => (format!("NULLIF({name}, '{}'::uuid) AS {name}", Uuid::nil()), "uuid"),
             ColumnKind::EveryUuid => (format!("${parameter}::uuid AS {name}"), "uuid"),
@@ -199,7 +200,7 @@ fn json_each(rows: &Rows, first_parameter: usize) -> String {
             place += 1;
             let value = format!("value ->> {}", place - 1);
             match kind {
-                ColumnKind::Uuid | ColumnKind::OptionalUuid => format!("unhex({value}) AS {name}"),
+                ColumnKind::Uuid | ColumnKind::OptionalUuid | ColumnKind::Bytes => format!("unhex({value}) AS {name}"),
                 _ => format!("{value} AS {name}"),
             }
         })

@@ -46,6 +46,30 @@ async fn values_arrive_as_they_were_and_absent_ones_are_absent() {
 }
 
 #[tokio::test]
+async fn byte_strings_arrive_as_they_were_on_every_way() {
+    const READ: &str = "SELECT r.number, r.blob FROM {rows} ORDER BY r.number";
+    let blobs: [&[u8]; 4] = [b"", b"\0\xff{}\"", &[7; 70_000], b"x"];
+    for fresh in migrated().await {
+        let rows = || Rows::new().numbers("number", 0..4).bytes("blob", blobs);
+        for is_money in [false, true] {
+            let tx = if is_money {
+                fresh.database.begin_money().await.unwrap()
+            } else {
+                fresh.database.begin().await.unwrap()
+            };
+            let found = tx.query_rows(READ, &rows()).await.unwrap();
+            let read: Vec<Vec<u8>> = found.iter().map(|row| row.try_get("", "blob").unwrap()).collect();
+            assert_eq!(read, blobs, "{:?}", fresh.database.backend());
+        }
+        let statement = fresh.database.statement(READ, &rows());
+        let found = sea_orm::ConnectionTrait::query_all_raw(fresh.database.readers(), statement)
+            .await
+            .unwrap();
+        assert_eq!(found[2].try_get::<Vec<u8>>("", "blob").unwrap(), blobs[2]);
+    }
+}
+
+#[tokio::test]
 async fn no_rows_send_nothing() {
     for fresh in migrated().await {
         let tx = fresh.database.begin().await.unwrap();

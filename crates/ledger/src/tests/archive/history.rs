@@ -389,6 +389,7 @@ impl<'a> History<'a> {
         let mut archives = self.segments();
         self.dice.shuffle(&mut archives);
         ReplayOrder {
+            log_copies: Vec::new(),
             archives,
             declare_lost: None,
             node: own,

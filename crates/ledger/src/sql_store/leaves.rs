@@ -1,0 +1,83 @@
+//! What a transaction puts into the transparency log: a leaf for each request that it closes and each transaction that it
+//! posts. The statements are made here from what is about to be written, and by the audit from what was.
+
+use std::collections::BTreeMap;
+
+use domain::{RequestId, TenantId, clock::UnixMs};
+use transparency::{LeafKind, RequestStatement, TransactionStatement};
+use transparency_log::BatchDraft;
+use uuid::Uuid;
+
+use crate::{items::ChargeRow, rules::BatchName};
+
+/// Records of the request log as they are stored, by request.
+pub type RecordTexts<'a> = BTreeMap<RequestId, &'a str>;
+
+/// The batch of the log that a batch of the writer makes.
+pub fn log_batch(name: &BatchName) -> Uuid {
+    transparency_log::writer_batch(name.node, name.boot, name.number)
+}
+
+/// What the log states about the end of a request: what is the customer's, and nothing of what is the operator's.
+pub fn request_statement(row: &ChargeRow, closed_at: UnixMs, record: Option<&str>) -> String {
+    RequestStatement {
+        request: row.request,
+        tenant: row.tenant,
+        key: row.key,
+        state: row.state.as_str(),
+        reason: row.reason.as_str(),
+        held: row.held.nanos(),
+        amount: row.amount.nanos(),
+        price_version: row.price_version,
+        transaction: row.transaction,
+        closed_at_ms: closed_at.0,
+        record,
+    }
+    .to_text()
+}
+
+/// Adds the ends of requests.
+pub fn add_requests<'a>(
+    draft: &mut BatchDraft,
+    charged: impl IntoIterator<Item = &'a ChargeRow>,
+    records: &RecordTexts<'_>,
+    now: UnixMs,
+) {
+    for row in charged {
+        let statement = request_statement(row, now, records.get(&row.request).copied());
+        draft.push(LeafKind::Request, row.request.as_uuid(), &statement);
+    }
+}
+
+/// A transaction that is about to be written.
+pub struct Posted<'a> {
+    pub id: Uuid,
+    pub kind: &'a str,
+    pub tenant: Option<TenantId>,
+    pub reference: &'a str,
+    pub actor: &'a str,
+    pub at: UnixMs,
+}
+
+/// Adds a transaction.
+pub fn add_transaction<'a>(draft: &mut BatchDraft, posted: &Posted<'_>, entries: impl Iterator<Item = (&'a str, i64)>) {
+    draft.push(
+        LeafKind::Transaction,
+        posted.id,
+        &transaction_statement(posted, entries),
+    );
+}
+
+/// What the log states about a transaction.
+pub fn transaction_statement<'a>(posted: &Posted<'_>, entries: impl Iterator<Item = (&'a str, i64)>) -> String {
+    TransactionStatement {
+        id: posted.id,
+        kind: posted.kind,
+        tenant: posted.tenant,
+        reference: posted.reference,
+        actor: posted.actor,
+        at_ms: posted.at.0,
+        entries,
+    }
+    .into_text()
+}

@@ -1,0 +1,6 @@
+//! The sequencer on real databases: crashes between its steps, disks that fail, keys that change, nodes side by side.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod sequencing;
+mod world;
