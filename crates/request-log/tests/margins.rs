@@ -81,6 +81,8 @@ impl Charged {
             first_byte_ms: None,
             duration_ms: 1,
             attempts: vec![],
+            request_sha256: None,
+            response_sha256: None,
             priced_by: None,
         }
     }
