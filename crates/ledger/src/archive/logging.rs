@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use domain::{TenantId, clock::UnixMs};
+use domain::clock::UnixMs;
 use store::{Database, StoreError, bulk::Rows};
 use transparency::LeafKind;
 use transparency_log::BatchDraft;
 use uuid::Uuid;
 
-use crate::sql_store::{Posted, read_charge, request_statement, transaction_statement};
+use crate::sql_store::{PostedRow, read_charge, request_statement};
 
 const PAGE: i64 = 1_000;
 const CHARGES: &str = "SELECT c.request_id, c.tenant_id, c.key_id, c.state, c.reason, c.held, c.amount, c.overrun, \
@@ -85,26 +85,14 @@ async fn add_transactions(tx: &store::Tx, drafts: &mut Drafts) -> Result<(), Sto
             entries.entry(entry.try_get("", "tx_id")?).or_default().push(line);
         }
         for row in &rows {
-            let id: Uuid = row.try_get("", "id")?;
-            let tenant: Option<Uuid> = row.try_get("", "tenant_id")?;
-            let (kind, reference): (String, String) = (row.try_get("", "kind")?, row.try_get("", "reference")?);
-            let actor: String = row.try_get("", "actor")?;
-            let posted = Posted {
-                id,
-                kind: &kind,
-                tenant: tenant.map(TenantId::from_uuid),
-                reference: &reference,
-                actor: &actor,
-                at: UnixMs(row.try_get("", "at_ms")?),
-            };
-            let lines = entries.get(&id).map(Vec::as_slice).unwrap_or_default();
-            let lines = lines.iter().map(|(account, amount)| (account.as_str(), *amount));
-            let statement = transaction_statement(&posted, lines);
+            let posted = PostedRow::read(row)?;
+            let lines = entries.get(&posted.id).map(Vec::as_slice).unwrap_or_default();
+            let statement = posted.statement(lines);
             push(
                 drafts,
                 row.try_get("", "log_batch")?,
                 posted.at,
-                (LeafKind::Transaction, id),
+                (LeafKind::Transaction, posted.id),
                 &statement,
             );
         }

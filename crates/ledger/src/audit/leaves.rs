@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use domain::{RequestId, TenantId, clock::UnixMs};
+use domain::{RequestId, clock::UnixMs};
 use sea_orm::QueryResult;
 use store::{Database, StoreError, bulk::Rows};
 use transparency::{LeafKind, Logged, salted};
@@ -14,7 +14,7 @@ use transparency_log::batches;
 use uuid::Uuid;
 
 use super::{Check, reader::Reader, sweep::next_range};
-use crate::sql_store::{Posted, read_charge, request_statement, transaction_statement};
+use crate::sql_store::{PostedRow, read_charge, request_statement};
 
 const CHARGES: &str = "SELECT c.request_id, c.tenant_id, c.key_id, c.state, c.reason, c.held, c.amount, c.overrun, \
      c.provider_cost, c.unbilled, c.price_version, c.tx_id, c.closed_at_ms, c.log_batch, q.record_json FROM charge c \
@@ -82,23 +82,10 @@ pub async fn transactions_have_leaves(database: &Database, reader: &Reader<'_>) 
         let leaves = leaves_of(database, reader, &rows).await?;
         let entries = entries_of(database, reader, &rows).await?;
         for row in &rows {
-            let id: Uuid = row.try_get("", "id")?;
-            let tenant: Option<Uuid> = row.try_get("", "tenant_id")?;
-            let (kind, reference): (String, String) = (row.try_get("", "kind")?, row.try_get("", "reference")?);
-            let actor: String = row.try_get("", "actor")?;
-            let posted = Posted {
-                id,
-                kind: &kind,
-                tenant: tenant.map(TenantId::from_uuid),
-                reference: &reference,
-                actor: &actor,
-                at: UnixMs(row.try_get("", "at_ms")?),
-            };
-            let of = entries.get(&id).map(Vec::as_slice).unwrap_or_default();
-            let statement = || {
-                let lines = of.iter().map(|(account, amount)| (account.as_str(), *amount));
-                transaction_statement(&posted, lines)
-            };
+            let posted = PostedRow::read(row)?;
+            let id = posted.id;
+            let lines = entries.get(&id).map(Vec::as_slice).unwrap_or_default();
+            let statement = || posted.statement(lines);
             if let Some(fault) = fault_of(row, &leaves, began, posted.at, (LeafKind::Transaction, id), statement)? {
                 check.offend(|| format!("transaction {id}: {fault}"));
             }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use domain::{RequestId, TenantId, clock::UnixMs};
+use sea_orm::QueryResult;
+use store::StoreError;
 use transparency::{LeafKind, RequestStatement, TransactionStatement};
 use transparency_log::BatchDraft;
 use uuid::Uuid;
@@ -59,6 +61,47 @@ pub struct Posted<'a> {
     pub at: UnixMs,
 }
 
+/// The header of a transaction as it is stored.
+pub struct PostedRow {
+    pub id: Uuid,
+    kind: String,
+    tenant: Option<Uuid>,
+    reference: String,
+    actor: String,
+    pub at: UnixMs,
+}
+
+impl PostedRow {
+    /// From a row of `tx`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a column is missing or of another kind.
+    pub fn read(row: &QueryResult) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.try_get("", "id")?,
+            kind: row.try_get("", "kind")?,
+            tenant: row.try_get("", "tenant_id")?,
+            reference: row.try_get("", "reference")?,
+            actor: row.try_get("", "actor")?,
+            at: UnixMs(row.try_get("", "at_ms")?),
+        })
+    }
+
+    /// What the log states about it.
+    pub fn statement(&self, entries: &[(String, i64)]) -> String {
+        let posted = Posted {
+            id: self.id,
+            kind: &self.kind,
+            tenant: self.tenant.map(TenantId::from_uuid),
+            reference: &self.reference,
+            actor: &self.actor,
+            at: self.at,
+        };
+        let entries = entries.iter().map(|(account, amount)| (account.as_str(), *amount));
+        transaction_statement(&posted, entries)
+    }
+}
+
 /// Adds a transaction.
 pub fn add_transaction<'a>(draft: &mut BatchDraft, posted: &Posted<'_>, entries: impl Iterator<Item = (&'a str, i64)>) {
     draft.push(
@@ -69,7 +112,7 @@ pub fn add_transaction<'a>(draft: &mut BatchDraft, posted: &Posted<'_>, entries:
 }
 
 /// What the log states about a transaction.
-pub fn transaction_statement<'a>(posted: &Posted<'_>, entries: impl Iterator<Item = (&'a str, i64)>) -> String {
+fn transaction_statement<'a>(posted: &Posted<'_>, entries: impl Iterator<Item = (&'a str, i64)>) -> String {
     TransactionStatement {
         id: posted.id,
         kind: posted.kind,

@@ -9,7 +9,7 @@ mod read_back;
 mod rows;
 mod save;
 
-pub use leaves::{Posted, log_batch, request_statement, transaction_statement};
+pub use leaves::{PostedRow, log_batch, request_statement};
 #[cfg(test)]
 pub use load::LOOKUPS;
 pub use rows::{NO_BUDGETS, read_charge, read_claim};
