@@ -5,6 +5,7 @@
 //! [`rules`], free of IO. It knows nothing of HTTP, models or prices.
 
 mod admission;
+mod answer;
 pub mod archive;
 pub mod audit;
 pub mod batch;

@@ -140,7 +140,7 @@ fn unless_full(error: SpoolError) -> Result<(), SpoolError> {
 fn withdraw(request: &HoldRequest, tag: &mut Tag, view: &AdmissionView) {
     if let Reply::Hold { answer, end_place } = std::mem::replace(&mut tag.reply, Reply::Withdrawn) {
         drop(end_place);
-        drop(answer.send(Err(LedgerError::Unavailable)));
+        answer.tell(Err(LedgerError::Unavailable));
         view.hold_ended(request.tenant, request.amount);
     }
     tag.place = None;

@@ -3,12 +3,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
+    answer::{HoldNews, HoldTeller, answer},
     batch::Item,
     error::LedgerError,
-    hold::Hold,
     items::{Closing, HoldRequest, Progress},
     urgency::Urgency,
 };
@@ -18,6 +21,8 @@ pub struct Queued {
     pub work: Work,
     /// Gives the item's place free when the item is done.
     pub place: OwnedSemaphorePermit,
+    /// Since when it waits.
+    pub since: Instant,
 }
 
 /// What is to be done, and whom to tell.
@@ -25,7 +30,7 @@ pub enum Work {
     /// Place a hold for the caller that waits for it.
     Hold {
         request: HoldRequest,
-        answer: oneshot::Sender<Result<Hold, LedgerError>>,
+        answer: HoldTeller,
         end_place: OwnedSemaphorePermit,
     },
     /// Note how far an answer has come: whatever is in the cell by then.
@@ -117,17 +122,17 @@ impl Queue {
     }
 
     /// Queues a hold; the answer comes when its batch has committed.
-    pub fn push_hold(&self, request: HoldRequest) -> Result<oneshot::Receiver<Result<Hold, LedgerError>>, LedgerError> {
+    pub fn push_hold(&self, request: HoldRequest) -> Result<HoldNews, LedgerError> {
         let place = self.take_place()?;
         let end_place = self.take_place()?;
-        let (answer, receiver) = oneshot::channel();
+        let (answer, news) = answer();
         let work = Work::Hold {
             request,
             answer,
             end_place,
         };
-        self.send(Queued { work, place })?;
-        Ok(receiver)
+        self.send(work, place)?;
+        Ok(news)
     }
 
     /// Queues progress, unless progress of the same request waits already: then that is renewed. Without room it is
@@ -138,7 +143,7 @@ impl Queue {
         }
         let queued = self.take_place().and_then(|place| {
             let work = Work::Progress(cell.clone());
-            self.send(Queued { work, place })
+            self.send(work, place)
         });
         if queued.is_err() {
             cell.take();
@@ -148,7 +153,7 @@ impl Queue {
     /// Queues an end in the place that its hold had reserved.
     pub fn push_end(&self, closing: Closing, place: OwnedSemaphorePermit) {
         let work = Work::End(closing);
-        if self.send(Queued { work, place }).is_err() {
+        if self.send(work, place).is_err() {
             // the hold is a row: the next boot of this node closes it
             tracing::error!("the ledger writer has stopped: a request's end is left to recovery");
         }
@@ -158,7 +163,7 @@ impl Queue {
     pub fn push_refused_cost(&self, closing: Closing) -> Result<(), LedgerError> {
         let place = self.take_place()?;
         let work = Work::End(closing);
-        self.send(Queued { work, place })
+        self.send(work, place)
     }
 
     /// Queues what has no hold of this process (recovery), and answers when it is durable.
@@ -169,7 +174,7 @@ impl Queue {
             .map_err(|_| LedgerError::Stopped)?;
         let (answer, receiver) = oneshot::channel();
         let work = Work::Recover { item, answer };
-        self.send(Queued { work, place })?;
+        self.send(work, place)?;
         self.urgency.hurry();
         Ok(receiver)
     }
@@ -180,7 +185,9 @@ impl Queue {
             .map_err(|_| LedgerError::Overloaded)
     }
 
-    fn send(&self, queued: Queued) -> Result<(), LedgerError> {
+    fn send(&self, work: Work, place: OwnedSemaphorePermit) -> Result<(), LedgerError> {
+        let since = Instant::now();
+        let queued = Queued { work, place, since };
         self.sender.send(queued).map_err(|_| LedgerError::Stopped)
     }
 

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use domain::{Amount, KeyId, RequestId, TenantId, request::Reason};
 use store::StoreError;
-use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     HoldRequest, LedgerClock, LedgerError, Refusal,
     admission::{AdmissionView, Admitted, Pace},
+    answer::HoldNews,
     health::Health,
     hold::Hold,
     items::{Closing, End, ProviderCost},
@@ -122,7 +123,7 @@ impl Ledger {
                 return Err(LedgerError::Refused(Refusal::InsufficientCredit { available }));
             }
         };
-        let answer = self
+        let news = self
             .queue
             .push_hold(request)
             .inspect_err(|_| self.view.hold_ended(tenant, amount))?;
@@ -131,7 +132,7 @@ impl Ledger {
         }
         Ok(Reservation {
             pace,
-            answer,
+            news,
             urgency: self.queue.urgency().clone(),
         })
     }
@@ -253,7 +254,7 @@ pub struct RefusedCost {
 #[must_use = "a reservation must be awaited"]
 pub struct Reservation {
     pace: Pace,
-    answer: oneshot::Receiver<Result<Hold, LedgerError>>,
+    news: HoldNews,
     urgency: Urgency,
 }
 
@@ -274,6 +275,12 @@ impl Reservation {
     /// # Errors
     /// [`LedgerError::Refused`] when the database refused it.
     pub async fn committed(&mut self) -> Result<Hold, LedgerError> {
-        (&mut self.answer).await.map_err(|_| LedgerError::Stopped)?
+        self.news.outcome().await
+    }
+
+    /// Ends when the hold is refused, and never if it is placed: that wakes nobody. A refusal comes once, here or from
+    /// [`Reservation::committed`].
+    pub async fn refusal(&mut self) -> LedgerError {
+        self.news.refusal().await
     }
 }

@@ -13,7 +13,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
 
 /// How long items gather when nobody waits for them: well below the time in which any provider begins to answer.
 pub const GATHERING: Duration = Duration::from_millis(10);
@@ -36,16 +39,16 @@ impl Urgency {
         }
     }
 
-    /// Returns when somebody waits, or when items have gathered for long enough. What is queued from now on may need to
-    /// be asked for again.
-    pub(crate) async fn gather(&self) {
+    /// Returns when somebody waits, or when items have gathered for long enough since the first of them was queued. What is
+    /// queued from now on may need to be asked for again.
+    pub(crate) async fn gather(&self, since: Instant) {
         let said = self.0.said.notified();
         if self.0.is_urgent.load(Ordering::Acquire) {
             // what was said is heard now, and not by the next batch
             let _heard: Option<()> = said.now_or_never();
         } else {
             // either way it is time
-            let _either = timeout(GATHERING, said).await;
+            let _either = timeout_at(since + GATHERING, said).await;
         }
         self.0.is_urgent.store(false, Ordering::Release);
     }
@@ -53,13 +56,11 @@ impl Urgency {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
     async fn gathered(urgency: &Urgency) -> Duration {
         let since = Instant::now();
-        urgency.gather().await;
+        urgency.gather(since).await;
         since.elapsed()
     }
 

@@ -3,9 +3,9 @@
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
+    answer::HoldTeller,
     batch::Item,
     error::LedgerError,
-    hold::Hold,
     queue::{Queued, Work},
 };
 
@@ -28,7 +28,7 @@ pub struct Tag {
 pub enum Reply {
     /// The caller that waits for its hold, and the place of its end.
     Hold {
-        answer: oneshot::Sender<Result<Hold, LedgerError>>,
+        answer: HoldTeller,
         end_place: OwnedSemaphorePermit,
     },
     /// The caller has been told that the database is away. Should the hold have been placed all the same, it must end.

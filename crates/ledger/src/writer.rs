@@ -113,9 +113,10 @@ impl Writer {
     /// Waits for something to do, and for more of it while nobody waits; `false` when there will never be anything.
     async fn receive(&mut self) -> bool {
         while let Some(queued) = self.received.recv().await {
+            let since = queued.since;
             if let Some(waiting) = Waiting::received(queued) {
                 self.backlog.push_back(waiting);
-                self.queue.urgency().gather().await;
+                self.queue.urgency().gather(since).await;
                 return true;
             }
         }
@@ -276,8 +277,7 @@ impl Writer {
                     HoldOutcome::Refused(refusal) => Err(LedgerError::Refused(refusal)),
                     HoldOutcome::Duplicate => Err(LedgerError::Duplicate),
                 };
-                // a caller that has left drops the hold, which voids it
-                drop(answer.send(result));
+                answer.tell(result);
             }
             (Reply::Withdrawn, Item::Hold(request), ItemOutcome::Hold(HoldOutcome::Held)) => {
                 self.backlog
@@ -304,7 +304,7 @@ impl Writer {
                 if let Item::Hold(request) = &item {
                     self.view.hold_ended(request.tenant, request.amount);
                 }
-                drop(answer.send(Err(LedgerError::Rejected)));
+                answer.tell(Err(LedgerError::Rejected));
             }
             Reply::Durable(answer) => drop(answer.send(Err(LedgerError::Rejected))),
             Reply::Withdrawn | Reply::Nobody => {}

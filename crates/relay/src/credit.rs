@@ -3,7 +3,7 @@
 //! A request of a rich tenant is sent while its hold is being committed; nothing of the answer goes to the client
 //! before that. Whatever ends the request meanwhile waits for the commit in the background.
 
-use std::time::{Duration, Instant};
+use std::{future::pending, time::Instant};
 
 use domain::{
     KeyId, RequestId, TenantId,
@@ -65,13 +65,13 @@ impl Credit {
     /// Waits until the credit is reserved. The wait may be given up and taken up again.
     ///
     /// # Errors
-    /// What the ledger says; [`LedgerError::Unavailable`] when it does not answer in time.
-    pub async fn durable(&mut self, timeout: Duration) -> Result<(), LedgerError> {
+    /// What the ledger says; [`LedgerError::Unavailable`] when it has not answered by the deadline.
+    pub async fn durable(&mut self, deadline: Instant) -> Result<(), LedgerError> {
         let Self::Pending(reservation) = self else {
             return Ok(());
         };
         let waited = Instant::now();
-        let answer = tokio::time::timeout(timeout, reservation.committed())
+        let answer = tokio::time::timeout_at(deadline.into(), reservation.committed())
             .await
             .map_err(|_| LedgerError::Unavailable)?;
         metrics::histogram!("truerelay_hold_wait_seconds").record(waited.elapsed());
@@ -83,6 +83,20 @@ impl Credit {
             }
         }
         Ok(())
+    }
+
+    /// Ends when there is no credit: it was refused, or did not come by the deadline. That it is reserved wakes nobody.
+    pub async fn refused(&mut self, deadline: Instant) -> LedgerError {
+        if let Self::Pending(reservation) = self {
+            if let Ok(error) = tokio::time::timeout_at(deadline.into(), reservation.refusal()).await {
+                *self = Self::None(reason_of(&error));
+                return error;
+            }
+            if let Err(error) = self.durable(deadline).await {
+                return error;
+            }
+        }
+        pending().await
     }
 
     /// Notes what the request has come to so far, for whoever has to end it if this node dies. Does not wait.

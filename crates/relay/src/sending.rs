@@ -3,9 +3,15 @@
 //! The database's wait hides behind the provider's: a rich tenant's request is dispatched at once. Nothing of an
 //! answer is handed out before the hold is durable, and a hold that is refused cancels the upstream.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
-use futures_util::future::{Either, select};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use ledger::{LedgerError, Urgency};
 
 use crate::{
@@ -30,23 +36,30 @@ pub async fn send_covered(
     let Some((credit, story)) = settlement.split() else {
         return Err(NotSent::Uncovered(LedgerError::Stopped));
     };
+    let deadline = Instant::now() + hold_timeout;
     let urgency = credit.urgency();
     let hurry = || urgency.as_ref().map(Urgency::hurry).unwrap_or_default();
     if credit.must_wait() || dispatch.plan.is_tight() {
         hurry();
-        credit.durable(hold_timeout).await.map_err(NotSent::Uncovered)?;
+        credit.durable(deadline).await.map_err(NotSent::Uncovered)?;
         return dispatch.run(story).await.map_err(NotSent::Lost);
     }
-    let covering = pin!(credit.durable(hold_timeout));
-    let sending = pin!(dispatch.run(story));
-    match select(covering, sending).await {
-        Either::Left((Ok(()), sending)) => sending.await.map_err(NotSent::Lost),
-        // leaving drops the dispatch, which cancels the upstream
-        Either::Left((Err(error), _)) => Err(NotSent::Uncovered(error)),
-        Either::Right((sent, covering)) => {
-            hurry();
-            covering.await.map_err(NotSent::Uncovered)?;
-            sent.map_err(NotSent::Lost)
+    let sent = {
+        let refused = pin!(credit.refused(deadline));
+        let sending = pin!(dispatch.run(story));
+        match select(refused, sending).await {
+            // leaving drops the dispatch, which cancels the upstream
+            Either::Left((error, _)) => return Err(NotSent::Uncovered(error)),
+            Either::Right((sent, _)) => sent,
         }
-    }
+    };
+    let covered = match credit.durable(deadline).now_or_never() {
+        Some(covered) => covered,
+        None => {
+            hurry();
+            credit.durable(deadline).await
+        }
+    };
+    covered.map_err(NotSent::Uncovered)?;
+    sent.map_err(NotSent::Lost)
 }

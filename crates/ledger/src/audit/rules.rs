@@ -142,9 +142,9 @@ fn accounts() -> Vec<Rule> {
             "I3",
             "what a tenant has held is the sum of its open holds",
             "SELECT v.tenant_id AS id, 'held ' || v.held || ', open holds ' || v.holds AS what FROM \
-             (SELECT a.tenant_id, a.held, \
-             (SELECT COALESCE(SUM(h.amount), 0) FROM hold h WHERE h.tenant_id = a.tenant_id) AS holds \
-             FROM acct a WHERE {range:a.tenant_id}) v WHERE v.held <> v.holds",
+             (SELECT a.tenant_id, a.held, COALESCE(o.open, 0) AS holds FROM acct a LEFT JOIN \
+             (SELECT h.tenant_id, SUM(h.amount) AS open FROM hold h GROUP BY h.tenant_id) o \
+             ON o.tenant_id = a.tenant_id WHERE {range:a.tenant_id}) v WHERE v.held <> v.holds",
         ),
         rule(
             "I10",

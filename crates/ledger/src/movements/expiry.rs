@@ -16,7 +16,7 @@ const PAGE: i64 = 100;
 
 /// Lots of which something is left that is not claimed yet. The rest of a claimed one leaves when holds end.
 const DUE: &str = "SELECT l.id, l.tenant_id, l.expires_at_ms FROM lot l \
-     WHERE l.remaining > 0 AND l.expires_at_ms IS NOT NULL AND l.expires_at_ms <= $1 \
+     WHERE NOT l.spent AND l.expires_at_ms IS NOT NULL AND l.expires_at_ms <= $1 \
      AND (l.expires_at_ms, l.id) > ($2, $3) \
      AND l.remaining > (SELECT COALESCE(SUM(c.amount), 0) FROM claim c WHERE c.lot_id = l.id) \
      ORDER BY l.expires_at_ms, l.id LIMIT $4";

@@ -42,7 +42,7 @@ const BUDGET_COLUMNS: [usize; 5] = [0, 4, 5, 6, 7];
 const LOTS: &str = "SELECT id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
      remaining, expires_at_ms, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
      kind, CAST(NULL AS TEXT) FROM lot \
-     WHERE remaining > 0 AND tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY id {for_update}";
+     WHERE NOT spent AND tenant_id IN (SELECT r.tenant_id FROM {rows}) ORDER BY id {for_update}";
 const LOT_COLUMNS: [usize; 5] = [0, 1, 4, 5, 10];
 const CLAIMS: &str = "SELECT lot_id, tenant_id, CAST(NULL AS {uuid}), CAST(NULL AS {uuid}), \
      amount, created_at_ms, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), \
