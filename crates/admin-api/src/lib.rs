@@ -8,6 +8,8 @@ mod access;
 mod answer;
 mod audit_log;
 mod budgets;
+mod correcting;
+mod corrections;
 mod credentials;
 mod document;
 mod error;
@@ -98,6 +100,7 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(keys::routes)
         .configure(grants::routes)
         .configure(withdrawals::routes)
+        .configure(corrections::routes)
         .configure(ledger_view::routes)
         .configure(nodes::routes)
         .configure(requests::routes)

@@ -5,7 +5,7 @@
 //! provider counted; any other is free, and what its provider may bill is the operator's loss, at the most that it can
 //! be. The first terminal row wins: a node that was only slow finds its requests closed.
 
-use domain::{RequestId, request::Reason};
+use domain::{RequestId, refund_rules::Pays, request::Reason};
 
 use crate::{
     batch::Item,
@@ -59,7 +59,8 @@ async fn close_all(queue: &Queue, holds: Vec<AbandonedHold>, reason: Reason) -> 
 /// How a request ends that nobody ended.
 fn closing(abandoned: AbandonedHold, reason: Reason) -> Closing {
     let AbandonedHold { hold, progress } = abandoned;
-    let (end, unbilled, record) = match progress {
+    let noted = progress.filter(|_| reason.rule().pays == Pays::NotedUsage);
+    let (end, unbilled, record) = match noted {
         Some(progress) => (End::Settle(progress.so_far), Vec::new(), progress.record),
         None => {
             let possible = ProviderCost {

@@ -1,5 +1,7 @@
 //! The auditor finds what was tampered with, and names it.
 
+mod corrections;
+
 use store::Backend;
 
 use super::world::*;
@@ -81,6 +83,7 @@ async fn every_tampering_is_found_and_named(world: &World) {
     run(world, "DELETE FROM request").await;
     drop(open);
     ledger.drain().await;
+    corrections::try_all(world, paid_id).await;
     credit_cases(world).await;
 }
 

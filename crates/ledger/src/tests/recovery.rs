@@ -16,6 +16,7 @@ on_every_database! {
     a_hold_that_cannot_be_closed_does_not_stop_the_others,
     what_was_sent_before_a_refusal_is_the_operators,
     progress_never_goes_back,
+    a_panic_gives_everything_back,
 }
 
 /// A request whose process dies: its hold is never ended.
@@ -188,4 +189,21 @@ async fn progress_never_goes_back(world: &World) {
     let noted = abandoned[0].progress.as_ref().unwrap().so_far.amount();
     assert_eq!(noted.nanos(), 350);
     batches.send(vec![settle_item(&request, 400)]).await;
+}
+
+/// The refund rule of `internal_error`: whoever holds the credit panics, and nothing is charged.
+async fn a_panic_gives_everything_back(world: &World) {
+    let (ledger, tenant) = (world.ledger().await, world.tenant(1_000).await);
+    let hold = ledger.hold(hold_request(tenant, 100)).await.unwrap();
+    let panicking = tokio::spawn(async move {
+        let _kept = hold;
+        panic!("an error of ours");
+    });
+    assert!(panicking.await.unwrap_err().is_panic());
+    world.wait_for_charges(1).await;
+    let free = "SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'internal_error' AND amount = 0";
+    assert_eq!(world.number(free).await, 1);
+    assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
+    assert_eq!(Reason::InternalError.rule().pays, domain::refund_rules::Pays::Nothing);
+    ledger.drain().await;
 }
