@@ -5,12 +5,14 @@
 mod admin_api;
 mod budgets;
 mod charges;
+mod connections;
 mod crash;
 mod credit;
 mod credit_life;
 mod demo;
 mod failover;
 mod faults;
+mod faults_acknowledgement;
 mod faults_client;
 mod faults_clock;
 mod faults_connection;
