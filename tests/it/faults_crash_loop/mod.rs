@@ -2,7 +2,7 @@
 //! above what the provider counted, nor more than a progress interval below it (`customers`); the books are clean; and
 //! every closed request has its receipt, in a log of which every head that anybody saw is a beginning (`proof`).
 //!
-//! `make test` runs it for a minute, `make faults` for twenty; `TRUERELAY_CRASH_LOOP_S` sets another time for the latter,
+//! `make test` runs it for less than a minute, `make faults` for twenty; `TRUERELAY_CRASH_LOOP_S` sets another time for the latter,
 //! `TRUERELAY_TEST_SEED` repeats the order of disasters.
 
 mod customers;
@@ -20,7 +20,7 @@ use support::{Client, Dice, KeyOptions, SecondNode};
 use crate::faults::OwnDatabase;
 
 const CUSTOMERS: u64 = 12;
-const SHORT: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_secs(45);
 const LONG_S: u64 = 1_200;
 
 /// What goes on while customers ask.
