@@ -40,7 +40,10 @@ struct Closed {
 /// Where each node is reached without a key.
 pub fn public_addresses(world: &World) -> Vec<String> {
     let others = world.others.iter().map(|node| node.relay_url().to_owned());
-    [world.database.app.relay_url().to_owned()].into_iter().chain(others).collect()
+    [world.database.app.relay_url().to_owned()]
+        .into_iter()
+        .chain(others)
+        .collect()
 }
 
 /// Keeps every head that any node shows, as a customer would. A node that answers nothing is asked another time.
@@ -154,7 +157,10 @@ async fn leaves(world: &World) -> u64 {
     loop {
         let page = public(world, &format!("/v1/log/entries?from={from}")).await;
         let entries = page["entries"].as_array().unwrap();
-        leaves += entries.iter().map(|entry| entry["leaves"].as_u64().unwrap()).sum::<u64>();
+        leaves += entries
+            .iter()
+            .map(|entry| entry["leaves"].as_u64().unwrap())
+            .sum::<u64>();
         from += entries.len() as u64;
         if entries.is_empty() || from >= page["size"].as_u64().unwrap() {
             return leaves;
@@ -177,7 +183,9 @@ async fn assert_is_how_it_began(world: &World, last: &Value, size: u64, head: &V
 
 /// A public answer of the first node.
 async fn public(world: &World, path: &str) -> Value {
-    let answer = reqwest::get(format!("{}{path}", world.database.app.relay_url())).await.unwrap();
+    let answer = reqwest::get(format!("{}{path}", world.database.app.relay_url()))
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200, "{path}");
     answer.json().await.unwrap()
 }

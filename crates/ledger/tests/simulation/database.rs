@@ -194,7 +194,10 @@ impl Database {
                 book.balances.insert(tenant, *balance);
             }
             // as the tables are read: claims only where the account says that there are any
-            let has_claims = self.balances.get(&tenant).is_some_and(|balance| !balance.claimed.is_zero());
+            let has_claims = self
+                .balances
+                .get(&tenant)
+                .is_some_and(|balance| !balance.claimed.is_zero());
             if has_claims && let Some(claims) = self.claims.get(&tenant) {
                 book.claims.insert(tenant, claims.clone());
             }

@@ -126,7 +126,10 @@ fn withdraw_something(s: &mut State) {
     if most < 2 || s.database.locked.contains(&tenant.as_uuid()) {
         return;
     }
-    let amount = s.rng.between(most.cast_unsigned() / 2, most.cast_unsigned()).cast_signed();
+    let amount = s
+        .rng
+        .between(most.cast_unsigned() / 2, most.cast_unsigned())
+        .cast_signed();
     let now = s.now;
     let available = s.database.balances[&tenant].available.nanos();
     if s.database.withdraw(tenant, &lot, purpose, amount, now) {
