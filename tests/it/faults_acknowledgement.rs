@@ -1,8 +1,12 @@
 //! A batch is committed, and its node is not told: the connection is gone before the acknowledgement. The node sends the
-//! batch again under the same number and finds what it had come to: one hold, one charge, and no batch more.
+//! batch again under the same number and finds what it had come to: one hold, one charge, and no batch more. Its archive has
+//! the batch all the same.
+
+use std::time::Duration;
 
 use fault_proxy::CutKind;
 use simulator::Faults;
+use support::Backup;
 
 use crate::{
     faults::{OwnDatabase, dialects},
@@ -26,6 +30,7 @@ const IN_COMMIT: &str =
 
 const HELD: &str = "SELECT COUNT(*) FROM hold";
 const ENDED: &str = "SELECT COUNT(*) FROM charge";
+const CHARGED: &str = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM charge";
 /// Batches that the database has.
 const WRITTEN: &str = "SELECT CAST(SUM(batch_no) AS BIGINT) FROM node";
 /// Batches whose outcome the node knows, and those that it has sent again.
@@ -57,18 +62,33 @@ async fn lose_acknowledgement(world: &OwnDatabase, committed: &'static str, coun
 /// The node has sent the batch again and knows what it came to; that was no other batch.
 async fn assert_found_again(world: &OwnDatabase, known: u64, resent: u64, written: i64) {
     while counted(world, KNOWN).await == known {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(counted(world, RESENT).await > resent, "it was sent again");
     assert_eq!(world.app.number(WRITTEN).await, written, "and was not written again");
 }
 
+/// A backup from before and the archive together are what there was.
+async fn assert_archived(world: &mut OwnDatabase, backup: &Backup) {
+    world.app.process().signal("TERM");
+    assert!(world.app.process().wait(Duration::from_secs(60)).success());
+    let charged = world.app.number(CHARGED).await;
+    world.app.restore(backup);
+    assert!(world.app.number(CHARGED).await < charged, "something was lost");
+    let (status, told) = world.app.command(&["ledger", "replay"]);
+    assert!(status.success(), "{told}");
+    assert_eq!(world.app.number(CHARGED).await, charged, "{told}");
+    world.app.restart().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_whose_acknowledgement_is_lost_is_placed_once() {
-    let Some(world) = OwnDatabase::start(&[]).await else {
+    let Some(mut world) = OwnDatabase::start(&[]).await else {
         return;
     };
     let price = price(&world.app).await;
+    world.app.wait_for_holds(0).await;
+    let backup = world.app.backup().await;
     world.app.execute(GATE).await;
     world.app.execute(BEFORE_HOLD).await;
     for attempt in 1.. {
@@ -99,16 +119,18 @@ async fn a_hold_whose_acknowledgement_is_lost_is_placed_once() {
             break;
         }
     }
+    assert_archived(&mut world, &backup).await;
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_whose_acknowledgement_is_lost_is_charged_once() {
-    let Some(world) = OwnDatabase::start(&[]).await else {
+    let Some(mut world) = OwnDatabase::start(&[]).await else {
         return;
     };
     let price = price(&world.app).await;
     world.app.wait_for_holds(0).await;
+    let backup = world.app.backup().await;
     world.app.execute(GATE).await;
     world.app.execute(BEFORE_END).await;
     let before = Books::of(&world.app).await;
@@ -127,5 +149,6 @@ async fn an_end_whose_acknowledgement_is_lost_is_charged_once() {
     let (got, ()) = tokio::join!(finish, lose);
     assert_charged_for_what_was_served(&world.app, &got, price, before).await;
     assert_eq!(world.app.number(ENDED).await, ended + 1);
+    assert_archived(&mut world, &backup).await;
     world.finish().await;
 }
