@@ -19,8 +19,8 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Receipts that are checked at the same time.
-const CHECKS: usize = 4;
+/// Receipts that are checked at the same time: a node reads no more than three old price lists at once.
+const CHECKS: usize = 2;
 
 const CLOSED: &str = "SELECT 'req_' || replace(request_id::text, '-', ''), replace(tenant_id::text, '-', ''), state, amount \
      FROM charge ORDER BY 1";
