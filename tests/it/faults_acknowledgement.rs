@@ -2,7 +2,7 @@
 //! batch again under the same number and finds what it had come to: one hold, one charge, and no batch more. Its archive has
 //! the batch all the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fault_proxy::CutKind;
 use simulator::Faults;
@@ -61,7 +61,12 @@ async fn lose_acknowledgement(world: &OwnDatabase, committed: &'static str, coun
 
 /// The node has sent the batch again and knows what it came to; that was no other batch.
 async fn assert_found_again(world: &OwnDatabase, known: u64, resent: u64, written: i64) {
+    let deadline = Instant::now() + Duration::from_secs(60);
     while counted(world, KNOWN).await == known {
+        assert!(
+            Instant::now() < deadline,
+            "the node never learns what became of its batch"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(counted(world, RESENT).await > resent, "it was sent again");
