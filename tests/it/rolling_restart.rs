@@ -92,7 +92,9 @@ async fn customer(fleet: &Fleet, number: usize, is_over: &AtomicBool) -> Vec<Str
         if is_busy(status, &text) {
             continue;
         }
-        assert_eq!(status, 200, "{text}");
+        if status != 200 {
+            panic!("{status} {text}: {}", client.closed_request(&id).await);
+        }
         assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
         ids.push(id);
     }
