@@ -5,6 +5,7 @@
 mod admin_api;
 mod budgets;
 mod charges;
+mod connections;
 mod corrections;
 mod crash;
 mod credit;
@@ -12,6 +13,7 @@ mod credit_life;
 mod demo;
 mod failover;
 mod faults;
+mod faults_acknowledgement;
 mod faults_client;
 mod faults_clock;
 mod faults_connection;

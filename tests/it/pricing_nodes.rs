@@ -1,17 +1,27 @@
-//! Prices change while three nodes serve: every charge is that of the version on its record, and around an instant the
-//! cheaper of both applies.
+//! Prices change while three nodes serve: every charge is that of the version on its receipt, around an instant the cheaper
+//! of both applies, and what it cost at any time can be asked afterwards.
 
 use std::time::Duration;
 
 use domain::{Amount, clock::UnixMs, pricing::PRICE_CHANGE_TOLERANCE_MS};
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::{Value, json};
-use support::{Client, KeyOptions, TestApp, TestAppOptions, openai_body};
+use support::{Client, Dice, KeyOptions, TestApp, TestAppOptions, openai_body};
+
+use crate::{
+    receipts::{Desk, receipt},
+    recompute::recompute,
+};
 
 /// How long after a publication the change counts.
 const LEAD_MS: i64 = 12_000;
 /// The multipliers, one after the other; the first is the one that the set-up publishes.
 const MULTIPLIERS: [&str; 3] = ["1.7", "0.6", "2.2"];
+/// All receipts are read; of so many one is checked with the two programs that customers have, which takes a tenth of a
+/// second each.
+const CHECKED_ONE_IN: usize = 20;
+/// Instants at which the price is asked for.
+const INSTANTS: usize = 150;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn under_load_no_request_is_charged_by_another_version_than_its_own() {
@@ -45,7 +55,7 @@ async fn under_load_no_request_is_charged_by_another_version_than_its_own() {
     }
     let mut seen = [0; 3];
     let mut near = 0;
-    for (place, request) in closed.iter().enumerate() {
+    for request in &closed {
         assert_eq!(request["reason"], "completed", "{request}");
         let admitted_at = UnixMs::from_rfc3339(request["started_at"].as_str().unwrap()).unwrap();
         let expected = expected_place(&versions, admitted_at);
@@ -64,13 +74,9 @@ async fn under_load_no_request_is_charged_by_another_version_than_its_own() {
             );
         }
         assert_eq!(cost_of(request), recomputed(request), "{request}");
-        // the public list says the same of that instant; some are enough
-        if place.is_multiple_of(10) {
-            let in_force = versions.iter().rposition(|(_, at)| *at <= admitted_at).unwrap();
-            let listed = listed_factor(&app, admitted_at).await;
-            assert_eq!(listed, MULTIPLIERS[in_force], "at {admitted_at:?}");
-        }
     }
+    assert_receipts_agree(&app, &clients[0], &closed).await;
+    assert_any_instant_has_its_price(&app, &versions).await;
     assert!(
         seen.iter().all(|count| *count > 0),
         "every version was charged: {seen:?}"
@@ -97,17 +103,98 @@ fn expected_place(versions: &[(i64, UnixMs)], admitted_at: UnixMs) -> usize {
     candidates.min_by_key(factor).unwrap()
 }
 
-/// The factor that everybody can look up, as of an instant.
-async fn listed_factor(app: &TestApp, at: UnixMs) -> String {
-    let path = format!("/v1/pricing?model=openai/gpt-4o&at={}", at.to_rfc3339());
-    let list: Value = reqwest::get(format!("{}{path}", app.relay_url()))
-        .await
-        .expect("an answer")
-        .json()
-        .await
-        .expect("JSON");
-    let price = &list["models"][0]["offers"][0]["price"];
-    price["multiplier"].as_str().expect("a factor").to_owned()
+/// A public answer.
+async fn public(app: &TestApp, query: &str) -> Value {
+    let url = format!("{}/v1/pricing?model=openai/gpt-4o&{query}", app.relay_url());
+    let answer = reqwest::get(url).await.expect("an answer");
+    assert_eq!(answer.status(), 200, "{query}");
+    answer.json().await.expect("JSON")
+}
+
+/// What everybody can look up, as of an instant.
+async fn listed(app: &TestApp, at: UnixMs) -> (Value, Value) {
+    let list = public(app, &format!("at={}", at.to_rfc3339())).await;
+    let price = list["models"][0]["offers"][0]["price"].clone();
+    (list, price)
+}
+
+/// The receipt of each says the version and the charge that its owner was told, and the charge is that of the list.
+async fn assert_receipts_agree(app: &TestApp, client: &Client, closed: &[Value]) {
+    let keys = reqwest::get(format!("{}/.well-known/truerelay-log-keys.json", app.relay_url()));
+    let keys: &Value = &keys.await.unwrap().json().await.unwrap();
+    let check = |(place, request): (usize, &Value)| {
+        let (id, request) = (request["id"].as_str().unwrap().to_owned(), request.clone());
+        async move {
+            let receipt = receipt(client, &id).await;
+            let said: Value = serde_json::from_str(receipt["statement"].as_str().unwrap()).unwrap();
+            assert_eq!(said["record"]["price_version"], request["price_version"], "{said}");
+            assert_eq!(said["amount_nano_usd"].as_i64(), Some(cost_of(&request)), "{said}");
+            if !place.is_multiple_of(CHECKED_ONE_IN) {
+                return;
+            }
+            // as docs/verify.md says: near a change the price may be that of a second earlier or later
+            let admitted_at = UnixMs(said["record"]["started_at"].as_i64().unwrap());
+            let mut prices = Value::Null;
+            let a_second = PRICE_CHANGE_TOLERANCE_MS + 1;
+            for shift_ms in [0, -a_second, a_second] {
+                let (list, _) = listed(app, admitted_at.plus_ms(shift_ms)).await;
+                if list["version"] == said["record"]["price_version"] {
+                    prices = list;
+                    break;
+                }
+            }
+            assert!(!prices.is_null(), "no list has the version of {said}");
+            let keys = keys.clone();
+            let checked = tokio::task::spawn_blocking(move || {
+                let desk = Desk::new();
+                let (holds, output) = desk.verify(&receipt, &[("--keys", &desk.put("keys.json", &keys))]);
+                assert!(holds, "{output}");
+                let files = (desk.put("receipt.json", &receipt), desk.put("prices.json", &prices));
+                let (agrees, output) = recompute(&files.0, &files.1);
+                assert!(agrees, "{output}");
+            });
+            checked.await.unwrap();
+        }
+    };
+    let checks = stream::iter(closed.iter().enumerate()).map(check);
+    // a node reads no more than three old price lists at once
+    checks.buffer_unordered(2).collect::<Vec<()>>().await;
+}
+
+/// The history has one price for every instant, and the list of that instant has the same. Nothing of it was cancelled.
+async fn assert_any_instant_has_its_price(app: &TestApp, versions: &[(i64, UnixMs)]) {
+    let history = public(app, "history=true").await;
+    let prices = history["offers"][0]["prices"].as_array().unwrap();
+    let instant = |value: &Value| value.as_str().map(|text| UnixMs::from_rfc3339(text).unwrap());
+    let spans: Vec<_> = prices
+        .iter()
+        .filter(|price| price["state"] != "cancelled")
+        .map(|price| {
+            (
+                instant(&price["effective_at"]).unwrap(),
+                instant(&price["until"]),
+                price,
+            )
+        })
+        .collect();
+    assert_eq!(spans.len(), versions.len(), "{history}");
+    let (first, last) = (spans[0].0, versions[versions.len() - 1].1);
+    let mut dice = Dice::of_run();
+    let span_ms = u64::try_from(last.0 - first.0).unwrap() + 60_000;
+    let at_random = (0..INSTANTS).map(|_| first.plus_ms(i64::try_from(dice.below(span_ms)).unwrap()));
+    let at_changes = spans.iter().flat_map(|span| [-1, 0, 1].map(|ms| span.0.plus_ms(ms)));
+    let instants: Vec<UnixMs> = at_random.chain(at_changes).filter(|at| *at >= first).collect();
+    for at in instants {
+        let holds = |span: &&(UnixMs, Option<UnixMs>, &Value)| span.0 <= at && span.1.is_none_or(|until| at < until);
+        let found: Vec<_> = spans.iter().filter(holds).collect();
+        assert_eq!(found.len(), 1, "one price at {at:?}: {history}");
+        let in_force = versions.iter().rposition(|(_, from)| *from <= at).unwrap();
+        let (_, price) = listed(app, at).await;
+        for said in [found[0].2, &price] {
+            assert_eq!(said["multiplier"], MULTIPLIERS[in_force], "at {at:?}");
+        }
+        assert_eq!(price["version"], found[0].2["version"], "at {at:?}");
+    }
 }
 
 fn cost_of(request: &Value) -> i64 {

@@ -9,7 +9,7 @@ use support::{TestApp, anthropic_body, openai_body};
 use crate::receipts::{Desk, receipt};
 
 /// Runs the script; answers whether it agrees with the receipt, and what it says.
-fn recompute(receipt: &Path, prices: &Path) -> (bool, String) {
+pub fn recompute(receipt: &Path, prices: &Path) -> (bool, String) {
     let python = std::env::var("TRUERELAY_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/recompute.py");
     let output = Command::new(python)
@@ -22,7 +22,7 @@ fn recompute(receipt: &Path, prices: &Path) -> (bool, String) {
 }
 
 /// The public price list as it was when the request was admitted.
-async fn prices_of(app: &TestApp, statement: &Value) -> Value {
+pub async fn prices_of(app: &TestApp, statement: &Value) -> Value {
     let admitted_at = UnixMs(statement["record"]["started_at"].as_i64().unwrap());
     let url = format!("{}/v1/pricing?at={}", app.relay_url(), admitted_at.to_rfc3339());
     let answer = reqwest::get(url).await.unwrap();

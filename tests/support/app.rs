@@ -45,6 +45,11 @@ impl SecondNode {
         Client::new(self.node.relay_url().to_owned(), key.to_owned())
     }
 
+    /// Where customers call.
+    pub fn relay_url(&self) -> &str {
+        self.node.relay_url()
+    }
+
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         self.node.process()

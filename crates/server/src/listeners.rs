@@ -22,8 +22,6 @@ use crate::{
 
 const ADMIN_WORKERS: usize = 1;
 const ADMIN_CONNECTIONS: usize = 1_000;
-/// A head that is not complete by then is not worth waiting for. Bodies have limits of their own.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for answers that are complete to reach their clients. Requests have been waited for before.
 const STOP_TIMEOUT_S: u64 = 2;
@@ -83,8 +81,8 @@ pub fn start_relay(config: &Config, node: &Node) -> anyhow::Result<Listener> {
     })
     .workers(workers)
     .max_connections(config.server.max_connections.div_ceil(workers))
-    .keep_alive(Duration::from_secs(config.server.keep_alive_s))
-    .client_request_timeout(HEAD_TIMEOUT)
+    .keep_alive(idle_timeout(config))
+    .client_request_timeout(idle_timeout(config))
     .client_disconnect_timeout(DISCONNECT_TIMEOUT)
     .shutdown_timeout(STOP_TIMEOUT_S)
     .tcp_nodelay(true)
@@ -114,8 +112,8 @@ pub fn start_admin(config: &Config, node: &Node, metrics: &PrometheusHandle) -> 
     })
     .workers(ADMIN_WORKERS)
     .max_connections(ADMIN_CONNECTIONS)
-    .keep_alive(Duration::from_secs(config.server.keep_alive_s))
-    .client_request_timeout(HEAD_TIMEOUT)
+    .keep_alive(idle_timeout(config))
+    .client_request_timeout(idle_timeout(config))
     .client_disconnect_timeout(DISCONNECT_TIMEOUT)
     .shutdown_timeout(STOP_TIMEOUT_S)
     .tcp_nodelay(true)
@@ -133,6 +131,13 @@ fn access_log(config: &Config, listener: &'static str) -> AccessLog {
         config.log.requests,
         config.server.trusted_proxies.clone().into(),
     )
+}
+
+/// How long a connection may say nothing. A new one has as long as one that waits for its next request: clients open
+/// connections ahead, and when the time of a new one is over actix answers 408 to it, which a request that has just been
+/// sent would take for its answer. Bodies have a limit of their own.
+const fn idle_timeout(config: &Config) -> Duration {
+    Duration::from_secs(config.server.keep_alive_s)
 }
 
 fn worker_count(configured: usize) -> usize {

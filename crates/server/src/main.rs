@@ -7,6 +7,7 @@ mod config;
 mod data_folder;
 mod demo;
 mod failure;
+mod first_answer;
 mod json_lines;
 mod keys;
 mod listeners;

@@ -12,6 +12,7 @@ use tokio::{runtime::Handle, time::MissedTickBehavior};
 
 use crate::{
     config::{Config, LedgerSection},
+    first_answer::first_answer,
     wiring::Node,
 };
 
@@ -88,12 +89,16 @@ enum Catalog {
 }
 
 async fn poll(node: &Node, followed: &mut Versions) -> Result<Catalog, StoreError> {
-    // before the notices: whatever was committed until then is in them
-    let asked_at = node.ledger.clock().now();
-    let read = read_versions(node.database.readers(), node.database.backend());
-    let current = tokio::time::timeout(LONGEST_POLL, read)
-        .await
-        .map_err(|_| StoreError::Busy)??;
+    let ask = || {
+        let node = node.clone();
+        async move {
+            // before the notices: whatever was committed until then is in them
+            let asked_at = node.ledger.clock().now();
+            let versions = read_versions(node.database.readers(), node.database.backend()).await?;
+            Ok((asked_at, versions))
+        }
+    };
+    let (asked_at, current) = first_answer(LONGEST_POLL, ask).await?;
     let moved = |topic| current.of(topic) != followed.of(topic);
     if moved(Topic::Keys) {
         node.callers.invalidate_all();

@@ -98,6 +98,8 @@ impl Simulator {
         .workers(workers)
         .disable_signals()
         .keep_alive(Duration::from_secs(75))
+        // as providers do, it has nothing to say on a connection that was opened ahead and has asked nothing yet
+        .client_request_timeout(Duration::from_secs(75))
         .shutdown_timeout(1)
         .tcp_nodelay(true)
         // A client that has left is noticed at once, not at the next write.

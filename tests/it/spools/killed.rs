@@ -61,7 +61,11 @@ async fn killed_again_and_again(kills: u64) {
 async fn wait_for_writing(kept: &mut Kept) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while kept.spool().exists() && kept.world.app.number(SLEEPING).await == 0 {
-        assert!(Instant::now() < deadline, "the spool is not written");
+        assert!(
+            Instant::now() < deadline,
+            "the spool is not written:\n{}",
+            kept.world.app.process().log()
+        );
         if kept.world.app.process().has_ended() {
             kept.world.app.begin_restart();
         }

@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{RequestId, TenantId, request::Reason};
+use domain::{LotId, RequestId, TenantId, request::Reason};
 use ledger::{
     BudgetKey, HoldRequest,
     batch::{Item, ItemOutcome},
+    chart::LotKind,
+    claims::Purpose,
     items::{Closing, End},
-    rules::HoldOutcome,
+    rules::{HoldOutcome, Lot},
 };
 
-use crate::database::Database;
+use crate::{credit::Credit, database::Database};
 
 #[derive(Debug, Clone)]
 struct Open {
@@ -33,9 +35,9 @@ struct Ended {
 #[derive(Debug, Default)]
 pub struct Books {
     granted: BTreeMap<TenantId, i64>,
+    credit: BTreeMap<TenantId, Credit>,
     open: BTreeMap<RequestId, Open>,
     ended: BTreeMap<RequestId, Ended>,
-    charged: BTreeMap<TenantId, i64>,
     used: BTreeMap<BudgetKey, i64>,
     /// Earned, overruns included.
     revenue: i64,
@@ -45,8 +47,17 @@ pub struct Books {
 
 impl Books {
     /// Credit was given.
-    pub fn grant(&mut self, tenant: TenantId, amount: i64) {
+    pub fn grant(&mut self, tenant: TenantId, lot: &Lot) {
+        let amount = lot.remaining.nanos();
         *self.granted.entry(tenant).or_default() += amount;
+        let credit = self.credit.entry(tenant).or_default();
+        credit.grant(lot.id, lot.kind == LotKind::Paid, amount);
+    }
+
+    /// Credit was taken out of a lot.
+    pub fn withdraw(&mut self, tenant: TenantId, lot: LotId, purpose: Purpose, amount: i64, available: i64) {
+        let credit = self.credit.entry(tenant).or_default();
+        credit.withdraw(lot, purpose, amount, available);
     }
 
     /// All credit that a tenant has ever been given.
@@ -65,7 +76,7 @@ impl Books {
     }
 
     fn credit(&self, tenant: TenantId) -> i64 {
-        self.granted(tenant) - self.charged.get(&tenant).copied().unwrap_or_default()
+        self.credit.get(&tenant).map(Credit::left).unwrap_or_default()
     }
 
     /// A committed item. Answers what is wrong with what came of it.
@@ -130,7 +141,9 @@ impl Books {
         let is_settle = matches!(closing.end, End::Settle(_));
         if let Some(open) = self.open.remove(&closing.request) {
             let charge = wanted.min(open.amount);
-            *self.charged.entry(open.tenant).or_default() += charge;
+            let credit = self.credit.entry(open.tenant).or_default();
+            credit.spend(charge);
+            credit.give_back(open.amount - charge);
             for key in open.budgets {
                 *self.used.entry(key).or_default() += charge;
             }
@@ -169,6 +182,10 @@ impl Books {
                     "{tenant}: {available}+{held}, lots {lots}, expected {expected:?}"
                 ));
             }
+        }
+        let mut credits = self.credit.iter();
+        if let Some(wrong) = credits.find_map(|(tenant, credit)| credit.difference(*tenant, database)) {
+            return Some(wrong);
         }
         for (key, budget) in &database.budgets {
             let used = self.used.get(key).copied().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::{TenantId, request::Reason};
 use ledger::{
     batch::{Batch, Committed, Item, ItemOutcome},
-    items::ChargeRow,
+    items::{ChargeRow, Progress},
     rules::HoldOutcome,
 };
 use store::StoreError;
@@ -51,6 +51,9 @@ fn judge(s: &mut State, batch: &Batch, committed: &Committed, closed: &[(ChargeR
         if *outcome == ItemOutcome::Hold(HoldOutcome::Held) {
             s.truth.held(item.request());
         }
+        if let (Item::Progress(progress), ItemOutcome::Noted) = (item, outcome) {
+            judge_order(s, batch, progress);
+        }
         if let (Item::Close(closing), ItemOutcome::Closed) = (item, outcome) {
             s.truth.ended(closing);
         }
@@ -71,6 +74,19 @@ fn judge(s: &mut State, batch: &Batch, committed: &Committed, closed: &[(ChargeR
             judge_closing(s, row, hold);
         }
     }
+}
+
+/// What a node has queued for a request is written in that order. What it finds on its disk at a later boot may be older.
+fn judge_order(s: &mut State, batch: &Batch, progress: &Progress) {
+    let (number, life) = (s.truth.number(progress.request), s.life_of(batch.name.boot));
+    let request = s.truth.of(progress.request);
+    if Some(request.life) != life {
+        return;
+    }
+    let so_far = progress.so_far.amount().nanos();
+    let is_in_order = !request.end_is_written && so_far >= request.noted;
+    request.noted = so_far;
+    s.demand(is_in_order, || format!("request {number}: progress out of order"));
 }
 
 fn told(item: &Item, outcome: &ItemOutcome) -> &'static str {

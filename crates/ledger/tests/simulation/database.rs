@@ -11,6 +11,7 @@ use ledger::{
     BudgetKey,
     batch::{Batch, Committed, Item, ItemOutcome},
     chart::LotKind,
+    claims::{Claim, Purpose},
     items::{ChargeRow, OpenHold, Progress},
     rules::{Balance, BatchName, Book, Budget, Lot},
 };
@@ -43,6 +44,7 @@ pub struct NodeRow {
 pub struct Database {
     pub balances: BTreeMap<TenantId, Balance>,
     pub lots: BTreeMap<TenantId, Vec<Lot>>,
+    pub claims: BTreeMap<TenantId, Vec<Claim>>,
     pub budgets: BTreeMap<BudgetKey, Budget>,
     pub holds: BTreeMap<RequestId, HoldRow>,
     pub charges: BTreeMap<RequestId, ChargeRow>,
@@ -90,15 +92,51 @@ impl Database {
     }
 
     /// Gives credit.
-    pub fn grant(&mut self, tenant: TenantId, lot: Uuid, amount: i64) {
+    pub fn grant(&mut self, tenant: TenantId, lot: Uuid, amount: i64) -> Lot {
         let balance = self.balances.entry(tenant).or_default();
         balance.available = Amount::from_nanos(balance.available.nanos() + amount);
-        self.lots.entry(tenant).or_default().push(Lot {
+        let lot = Lot {
             id: LotId::from_uuid(lot),
             kind: if amount % 2 == 0 { LotKind::Paid } else { LotKind::Promo },
             remaining: Amount::from_nanos(amount),
             expires_at: None,
-        });
+        };
+        self.lots.entry(tenant).or_default().push(lot.clone());
+        lot
+    }
+
+    /// What is left of a lot and not claimed.
+    pub fn unclaimed(&self, tenant: TenantId, lot: &Lot) -> i64 {
+        let claims = self.claims.get(&tenant).into_iter().flatten();
+        let claims = claims.filter(|claim| claim.lot == lot.id);
+        lot.remaining.nanos() - claims.map(|claim| claim.amount.nanos()).sum::<i64>()
+    }
+
+    /// Takes credit out of a lot, as far as it is available; the rest becomes a claim, of which a lot has one of each
+    /// purpose. Answers whether it did.
+    pub fn withdraw(&mut self, tenant: TenantId, lot: &Lot, purpose: Purpose, amount: i64, now: u64) -> bool {
+        let balance = self.balances.entry(tenant).or_default();
+        let taken = amount.min(balance.available.nanos());
+        let claims = self.claims.entry(tenant).or_default();
+        let is_taken = |claim: &Claim| claim.lot == lot.id && claim.purpose == purpose;
+        if taken < amount && claims.iter().any(is_taken) {
+            return false;
+        }
+        balance.available = Amount::from_nanos(balance.available.nanos() - taken);
+        balance.claimed = Amount::from_nanos(balance.claimed.nanos() + amount - taken);
+        if taken < amount {
+            claims.push(Claim {
+                lot: lot.id,
+                purpose,
+                amount: Amount::from_nanos(amount - taken),
+                reference: String::new(),
+                created_at: Self::clock(now),
+            });
+        }
+        let lots = self.lots.entry(tenant).or_default();
+        let row = lots.iter_mut().find(|row| row.id == lot.id).unwrap();
+        row.remaining = Amount::from_nanos(row.remaining.nanos() - taken);
+        true
     }
 
     /// One transaction.
@@ -155,6 +193,14 @@ impl Database {
             if let Some(balance) = self.balances.get(&tenant) {
                 book.balances.insert(tenant, *balance);
             }
+            // as the tables are read: claims only where the account says that there are any
+            let has_claims = self
+                .balances
+                .get(&tenant)
+                .is_some_and(|balance| !balance.claimed.is_zero());
+            if has_claims && let Some(claims) = self.claims.get(&tenant) {
+                book.claims.insert(tenant, claims.clone());
+            }
             if let Some(lots) = self.lots.get(&tenant) {
                 let unspent = lots.iter().filter(|lot| !lot.remaining.is_zero());
                 book.lots.insert(tenant, unspent.cloned().collect());
@@ -194,6 +240,16 @@ impl Database {
         }
         for lot in self.lots.values_mut().flatten() {
             lot.remaining = changes.lots.get(&lot.id).copied().unwrap_or(lot.remaining);
+        }
+        for claims in self.claims.values_mut() {
+            for claim in &mut *claims {
+                let changed = changes.claims.get(&(claim.lot, claim.purpose));
+                claim.amount = changed.copied().unwrap_or(claim.amount);
+            }
+            claims.retain(|claim| !claim.amount.is_zero());
+        }
+        for served in &changes.served {
+            self.post(served.id, served.posting.entries())?;
         }
         self.save_holds(name, &book, now)?;
         let usage = changes

@@ -10,6 +10,7 @@ mod client;
 mod commit;
 mod connection;
 mod crash;
+mod credit;
 mod database;
 mod disks;
 mod node;

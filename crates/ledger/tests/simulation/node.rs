@@ -85,9 +85,13 @@ fn begin(s: &mut State, node: usize) -> (LifeId, Plot) {
     s.lives.push(life);
     let end = now + s.rng.mostly_small(100, 90_000);
     let pause_at = now + s.rng.between(0, 30_000);
+    let kill_at = (is_killed && end < chaos_ms).then_some(end);
+    let drain_at = if is_killed { chaos_ms } else { end.min(chaos_ms) }.max(now);
+    let to_come = |at: Option<u64>| at.filter(|at| *at > now);
+    let (all_killed_at, all_drained_at) = (to_come(s.plan.all_killed_at), to_come(s.plan.all_drained_at));
     let plot = Plot {
-        kill_at: (is_killed && end < chaos_ms).then_some(end),
-        drain_at: if is_killed { chaos_ms } else { end.min(chaos_ms) }.max(now),
+        kill_at: kill_at.into_iter().chain(all_killed_at).min(),
+        drain_at: drain_at.min(all_drained_at.unwrap_or(drain_at)),
         pause: is_paused.then(|| (pause_at, s.rng.mostly_small(500, 200_000))),
     };
     let life = s.lives.len() - 1;

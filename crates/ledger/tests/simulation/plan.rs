@@ -61,6 +61,20 @@ pub struct Rates {
     pub grant: u64,
     /// A node that an operator retires when its disk is gone.
     pub retire: u64,
+    /// A withdrawal (a refund, an expiry, a suspension), in each second.
+    pub withdraw: u64,
+}
+
+/// Troubles that are made to meet, because chance alone seldom brings them together. Each comes with an outage of the
+/// database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meeting {
+    /// All nodes are killed in its midst.
+    Kill,
+    /// All nodes are drained in its midst.
+    Drain,
+    /// As before, and no disk takes anything.
+    DrainWithoutDisk,
 }
 
 /// What one seed decides.
@@ -74,6 +88,8 @@ pub struct Plan {
     pub chaos_ms: u64,
     /// Between two requests of one node on average, in milliseconds.
     pub request_every_ms: u64,
+    /// How many requests come at the same time.
+    pub burst: u64,
     /// Places in the writer's queue.
     pub queue_capacity: u32,
     /// A call to the database takes at most so long, in milliseconds.
@@ -88,11 +104,15 @@ pub struct Plan {
     pub reserved_bytes: u64,
     /// How often what happens.
     pub rates: Rates,
+    /// When all nodes are killed.
+    pub all_killed_at: Option<u64>,
+    /// When all nodes are drained.
+    pub all_drained_at: Option<u64>,
 }
 
 impl Plan {
-    /// The plan of a seed.
-    pub fn new(rng: &mut Rng) -> Self {
+    /// The plan of a seed. What was added later is drawn from a stream of its own, so that older seeds mean what they meant.
+    pub fn new(rng: &mut Rng, later: &mut Rng) -> Self {
         let nodes = rng.index(3) + 1;
         let chaos_ms = rng.mostly_small(10_000, LONGEST_CHAOS_MS);
         let tenants = (0..=rng.index(3)).map(|_| tenant(rng)).collect();
@@ -102,6 +122,7 @@ impl Plan {
             tenants,
             chaos_ms,
             request_every_ms: rng.between(300, 2_500),
+            burst: 1,
             queue_capacity: u32::try_from(capacity).unwrap(),
             latency_ms: rng.mostly_small(2, 120),
             outages: Vec::new(),
@@ -109,6 +130,8 @@ impl Plan {
             copies_on_write: rng.chance(300),
             reserved_bytes: if rng.chance(500) { 64 } else { rng.between(100, 20_000) },
             rates: rates(rng),
+            all_killed_at: None,
+            all_drained_at: None,
         };
         if rng.chance(600) {
             plan.outages = outages(rng, nodes, chaos_ms);
@@ -119,7 +142,38 @@ impl Plan {
                 .map(|(node, (from, until))| (node, from, until))
                 .collect();
         }
+        if later.chance(250) {
+            plan.rates.withdraw = later.between(20, 400);
+        }
+        if later.chance(40) {
+            plan.burst = later.between(3, 8);
+            plan.request_every_ms *= 2;
+        }
+        let meetings = [Meeting::Kill, Meeting::Drain, Meeting::DrainWithoutDisk];
+        if later.chance(150) {
+            plan.meet(meetings[later.index(meetings.len())], later);
+        }
         plan
+    }
+
+    fn meet(&mut self, meeting: Meeting, rng: &mut Rng) {
+        const OUTAGE_MS: u64 = 30_000;
+        self.chaos_ms = self.chaos_ms.max(60_000);
+        let from = rng.between(3_000, self.chaos_ms - OUTAGE_MS);
+        let until = from + OUTAGE_MS;
+        let away = if rng.chance(500) { Away::Crashed } else { Away::Frozen };
+        self.outages.push(Outage { away, from, until });
+        let at = Some(from + rng.between(500, OUTAGE_MS - 500));
+        match meeting {
+            Meeting::Kill => self.all_killed_at = at,
+            Meeting::Drain => self.all_drained_at = at,
+            Meeting::DrainWithoutDisk => {
+                self.all_drained_at = at;
+                self.full.extend((0..self.nodes).map(|node| (node, from, until)));
+                self.copies_on_write = true;
+                self.reserved_bytes = 20_000;
+            }
+        }
     }
 
     /// How the database is away for a node at an instant, and until when.
@@ -166,6 +220,7 @@ fn rates(rng: &mut Rng) -> Rates {
         wipe: sometimes(300),
         grant: sometimes(100),
         retire: sometimes(1_000),
+        withdraw: 0,
     }
 }
 

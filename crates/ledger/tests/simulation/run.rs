@@ -13,7 +13,7 @@ use crate::{
     rng::Rng,
     sim::{Sim, State},
     trace::Trace,
-    traffic::grant,
+    traffic::{grant, withdraw},
     truth::Truth,
     verdict::judge,
 };
@@ -57,15 +57,15 @@ pub fn run(seed: u64, is_told: bool) -> Outcome {
 
 fn world(seed: u64, is_told: bool) -> State {
     let mut rng = Rng::new(seed);
-    let plan = Plan::new(&mut rng);
+    let plan = Plan::new(&mut rng, &mut Rng::new(!seed));
     if is_told {
         eprintln!("{plan:#?}");
     }
     let mut database = Database::default();
     let mut truth = Truth::default();
     for (index, (credit, _)) in plan.tenants.iter().enumerate() {
-        database.grant(tenant_id(index), rng.id(), *credit);
-        truth.books.grant(tenant_id(index), *credit);
+        let lot = database.grant(tenant_id(index), rng.id(), *credit);
+        truth.books.grant(tenant_id(index), &lot);
     }
     let drives = (0..plan.nodes).map(|_| Drive {
         name: rng.id(),
@@ -90,6 +90,7 @@ async fn play(sim: &Arc<Sim>) {
         tasks.spawn(keep(Arc::clone(sim), node));
     }
     tasks.spawn(grant(Arc::clone(sim)));
+    tasks.spawn(withdraw(Arc::clone(sim)));
     while let Some(joined) = tasks.join_next().await {
         judge_panic(sim, joined);
     }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use domain::TenantId;
-use ledger::Ledger;
+use ledger::{Ledger, chart::LotKind, claims::Purpose};
 use tokio::task::JoinSet;
 
 use crate::{
     client::Client,
     node::judge_panic,
     orders::{order, tenant_id},
-    sim::{LifeId, Sim},
+    sim::{LifeId, Sim, State},
 };
 
 /// Some time after the troubles every request is served, in milliseconds.
@@ -44,7 +44,9 @@ pub async fn serve(sim: Arc<Sim>, life: LifeId, ledger: Ledger, until: u64) {
         }
         sim.until(next).await;
         sim.gate(life).await;
-        send(&sim, life, &ledger, &mut clients, false);
+        for _ in 0..sim.with(|s| s.plan.burst) {
+            send(&sim, life, &ledger, &mut clients, false);
+        }
         while let Some(joined) = clients.try_join_next() {
             judge_panic(&sim, joined);
         }
@@ -89,8 +91,8 @@ pub async fn grant(sim: Arc<Sim>) {
             // who moves money waits for the account's lock; it is tried again in a second
             if !s.database.locked.contains(&tenant.as_uuid()) {
                 let lot = s.rng.id();
-                s.database.grant(tenant, lot, amount);
-                s.truth.books.grant(tenant, amount);
+                let lot = s.database.grant(tenant, lot, amount);
+                s.truth.books.grant(tenant, &lot);
                 s.note("is granted", tenant.as_uuid().as_u128() as u64, amount);
             }
             s.now > s.plan.chaos_ms
@@ -98,5 +100,41 @@ pub async fn grant(sim: Arc<Sim>) {
         if is_over {
             return;
         }
+    }
+}
+
+/// Takes credit out of lots now and then while there are troubles: for a refund, for expiry, for a suspension.
+pub async fn withdraw(sim: Arc<Sim>) {
+    while sim.with(|s| s.plan.rates.withdraw > 0 && s.now <= s.plan.chaos_ms) {
+        sim.pause(1_000).await;
+        sim.with(|s| {
+            if s.rng.chance(s.plan.rates.withdraw) {
+                withdraw_something(s);
+            }
+        });
+    }
+}
+
+fn withdraw_something(s: &mut State) {
+    let tenant = tenant_id(s.rng.index(s.plan.tenants.len()));
+    let lots = &s.database.lots[&tenant];
+    let lot = lots[s.rng.index(lots.len())].clone();
+    let purposes = [Purpose::Expiry, Purpose::Suspension, Purpose::Refund];
+    let purpose = purposes[s.rng.index(if lot.kind == LotKind::Paid { 3 } else { 2 })];
+    let most = s.database.unclaimed(tenant, &lot);
+    // most of a lot is taken, so that holds are in the way; whoever holds the account's lock goes first
+    if most < 2 || s.database.locked.contains(&tenant.as_uuid()) {
+        return;
+    }
+    let amount = s
+        .rng
+        .between(most.cast_unsigned() / 2, most.cast_unsigned())
+        .cast_signed();
+    let now = s.now;
+    let available = s.database.balances[&tenant].available.nanos();
+    if s.database.withdraw(tenant, &lot, purpose, amount, now) {
+        s.truth.books.withdraw(tenant, lot.id, purpose, amount, available);
+        s.note("is withdrawn", lot.id.as_uuid().as_u128() as u64, amount);
+        s.truth.count("withdrawn");
     }
 }

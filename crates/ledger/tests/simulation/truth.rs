@@ -50,6 +50,8 @@ pub struct Request {
     pub cost_is_written: bool,
     /// Its caller was told that there is no hold, when.
     pub told_no_at: Option<u64>,
+    /// The last progress that was committed.
+    pub noted: i64,
     /// When which progress was queued.
     pub offered: Vec<(u64, i64)>,
     pub end: Option<End>,
@@ -84,6 +86,7 @@ impl Truth {
             end_is_written: false,
             cost_is_written: false,
             told_no_at: None,
+            noted: 0,
             offered: Vec::new(),
             end: None,
             refused_cost: None,
