@@ -38,6 +38,7 @@ wire_enum! {
         UpstreamNoOutput,
         UpstreamFailed,
         UpstreamRejected,
+        ModelSubstituted,
         TimeoutBeforeOutput,
         TimeoutAfterOutput,
         InsufficientCredit,

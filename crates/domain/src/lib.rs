@@ -9,6 +9,7 @@ pub mod pricing;
 pub mod request;
 pub mod scope;
 pub mod secret;
+pub mod served_names;
 pub mod usage;
 
 pub use ids::{

@@ -57,6 +57,8 @@ pub enum Reason {
     UpstreamFailed,
     /// The upstream refused the request itself (4xx): free.
     UpstreamRejected,
+    /// The upstream said that it ran another model than the one that was sold: free.
+    ModelSubstituted,
     /// A time limit of ours ran out before output: free.
     TimeoutBeforeOutput,
     /// A time limit of ours ran out after output had begun: charged for what was relayed.
@@ -93,6 +95,7 @@ impl Reason {
             Self::UpstreamNoOutput => "upstream_no_output",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamRejected => "upstream_rejected",
+            Self::ModelSubstituted => "model_substituted",
             Self::TimeoutBeforeOutput => "timeout_before_output",
             Self::TimeoutAfterOutput => "timeout_after_output",
             Self::InsufficientCredit => "insufficient_credit",
@@ -121,6 +124,9 @@ impl Reason {
             Self::UpstreamNoOutput => "The provider accepted the request and produced nothing; nothing is charged.",
             Self::UpstreamFailed => "No provider answered; nothing is charged.",
             Self::UpstreamRejected => "The provider refused the request; nothing is charged.",
+            Self::ModelSubstituted => {
+                "The provider said that it ran another model than the one that was asked for; nothing is charged."
+            }
             Self::TimeoutBeforeOutput => "A time limit ran out before any output; nothing is charged.",
             Self::TimeoutAfterOutput => {
                 "A time limit ran out after output had begun; the charge is the input and the output that was relayed."

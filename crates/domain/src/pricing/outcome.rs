@@ -17,6 +17,7 @@ pub const fn is_charged(reason: Reason) -> bool {
         | Reason::UpstreamNoOutput
         | Reason::UpstreamFailed
         | Reason::UpstreamRejected
+        | Reason::ModelSubstituted
         | Reason::TimeoutBeforeOutput
         | Reason::InsufficientCredit
         | Reason::BudgetExceeded

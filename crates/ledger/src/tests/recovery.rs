@@ -174,6 +174,7 @@ async fn progress_never_goes_back(world: &World) {
             tenant,
             so_far: Settled::new(&charge_of(nanos), "acme".to_owned()),
             record: None,
+            free_by: None,
         };
         let committed = batches.send(vec![Item::Progress(progress)]).await;
         assert_eq!(committed.outcomes, vec![ItemOutcome::Noted]);
