@@ -10,8 +10,10 @@ mod audit_log;
 mod budgets;
 mod credentials;
 mod document;
+mod done_once;
 mod error;
 mod grants;
+mod incidents;
 mod input;
 mod keys;
 mod ledger_view;
@@ -25,6 +27,7 @@ mod page;
 mod pools;
 mod price_preview;
 mod prices;
+mod provider_statements;
 mod providers;
 mod reports;
 mod requests;
@@ -101,6 +104,8 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(ledger_view::routes)
         .configure(nodes::routes)
         .configure(requests::routes)
+        .configure(incidents::routes)
+        .configure(provider_statements::routes)
         .configure(audit_log::routes)
         .configure(operator_tokens::routes)
         .configure(document::routes);

@@ -103,7 +103,11 @@ mod tests {
                 "claude-haiku-4-5",
                 "claude-haiku-4-5-20251001",
             ),
-            ("anthropic/claude-sonnet-4", "claude-sonnet-4-0", "claude-sonnet-4-20250514"),
+            (
+                "anthropic/claude-sonnet-4",
+                "claude-sonnet-4-0",
+                "claude-sonnet-4-20250514",
+            ),
             (
                 "anthropic/claude-3.5-sonnet",
                 "claude-3-5-sonnet-latest",
@@ -111,7 +115,11 @@ mod tests {
             ),
             ("openai/gpt-4o", "openai/gpt-4o", "openai/gpt-4o"),
             ("deepseek/deepseek-v4.1-flash", "deepseek-flash", "deepseek-v4.1-flash"),
-            ("mistral/mistral-small-4", "mistral-small-latest", "mistral-small-latest"),
+            (
+                "mistral/mistral-small-4",
+                "mistral-small-latest",
+                "mistral-small-latest",
+            ),
         ] {
             let sold = ServedNames::new(names(asked, model));
             assert_eq!(sold.judge([reported]), Served::AsSold(reported), "{asked}: {sold:?}");

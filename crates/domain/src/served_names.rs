@@ -70,10 +70,13 @@ impl ServedNames {
 fn is_date(text: &str) -> bool {
     let shape = |pattern: &[u8]| {
         text.len() == pattern.len()
-            && text
-                .bytes()
-                .zip(pattern)
-                .all(|(byte, wanted)| if *wanted == b'0' { byte.is_ascii_digit() } else { byte == *wanted })
+            && text.bytes().zip(pattern).all(|(byte, wanted)| {
+                if *wanted == b'0' {
+                    byte.is_ascii_digit()
+                } else {
+                    byte == *wanted
+                }
+            })
     };
     shape(b"-0000-00-00") || shape(b"-00000000")
 }
@@ -129,7 +132,14 @@ mod tests {
         for name in ["claude-sonnet-4-20250514", "gpt-5-2025-08-07"] {
             assert!(names_a_snapshot(name), "{name}");
         }
-        for name in ["gpt-5", "mistral-small-2603", "", "2025-08-07", "é-20250514x", "-2025-8-7"] {
+        for name in [
+            "gpt-5",
+            "mistral-small-2603",
+            "",
+            "2025-08-07",
+            "é-20250514x",
+            "-2025-8-7",
+        ] {
             assert!(!names_a_snapshot(name), "{name}");
         }
     }

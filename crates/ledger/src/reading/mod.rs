@@ -7,10 +7,12 @@ use store::StoreError;
 mod books;
 mod budgets;
 mod logged;
+mod payable;
 
 pub use books::{EntryView, LotView, TransactionView, operator_lots, operator_transactions};
 pub use budgets::budgets;
 pub use logged::{LoggedCharge, logged_charge};
+pub use payable::operator_booked_cost;
 
 use crate::{items::ChargeRow, rules::Balance, sql_store::read_charge};
 

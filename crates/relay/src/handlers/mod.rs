@@ -1,6 +1,7 @@
 //! One file per route group. A handler names its dialect, finds the caller, and calls one function.
 
 pub mod chat;
+pub mod incidents;
 pub mod key;
 pub mod log;
 pub mod models;

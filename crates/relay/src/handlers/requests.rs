@@ -5,7 +5,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use domain::{
-    Amount, RequestId,
+    Amount, IncidentId, RequestId,
     pricing::Multipliers,
     request::{ChargeLine, RequestRecord},
     scope::TenantScope,
@@ -30,6 +30,8 @@ struct RequestAnswer {
     cost_usd: Option<Amount>,
     closed_at: Option<String>,
     price_version: Option<i64>,
+    /// The incidents that concern it: `GET /v1/incidents/{id}`.
+    incidents: Vec<IncidentId>,
     #[serde(flatten)]
     story: Option<Story>,
 }
@@ -88,7 +90,12 @@ async fn find(relay: &Relay, scope: TenantScope, id: &str) -> Result<RequestAnsw
     };
     if let Some(charge) = reading::charge(connection, scope, id).await.map_err(unreadable)? {
         let record = request_log::find(connection, scope, id).await.map_err(unreadable)?;
-        return Ok(closed(id, &charge, record));
+        let incidents = incidents::of_request(connection, scope, id).await;
+        let incidents = incidents.map_err(|error| {
+            tracing::error!(%error, "the incidents of a request could not be read");
+            RelayError::Unavailable
+        })?;
+        return Ok(closed(id, &charge, record, incidents));
     }
     // its end may have been written between the two readings; then it is found by asking again
     let held = reading::open_hold(connection, scope, id).await.map_err(unreadable)?;
@@ -106,11 +113,17 @@ const fn open(id: RequestId, held: Amount) -> RequestAnswer {
         cost_usd: None,
         closed_at: None,
         price_version: None,
+        incidents: Vec::new(),
         story: None,
     }
 }
 
-fn closed(id: RequestId, charge: &ClosedCharge, record: Option<RequestRecord>) -> RequestAnswer {
+fn closed(
+    id: RequestId,
+    charge: &ClosedCharge,
+    record: Option<RequestRecord>,
+    incidents: Vec<IncidentId>,
+) -> RequestAnswer {
     RequestAnswer {
         object: "request",
         id,
@@ -121,6 +134,7 @@ fn closed(id: RequestId, charge: &ClosedCharge, record: Option<RequestRecord>) -
         cost_usd: Some(charge.row.amount),
         closed_at: Some(charge.closed_at.to_rfc3339()),
         price_version: Some(charge.row.price_version),
+        incidents,
         story: record.map(story),
     }
 }

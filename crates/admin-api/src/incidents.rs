@@ -1,0 +1,527 @@
+//! Incidents: what went wrong, which requests it concerns, how it goes on. Rules open some of them, operators others.
+
+use std::collections::HashMap;
+
+use actix_web::{get, post, web::Json};
+use domain::{
+    IncidentId, RequestId, TenantId,
+    clock::UnixMs,
+    request::{Reason, RequestRecord},
+};
+use incidents::{Filter, IncidentView, Link, LinkView, NewIncident, UpdateView};
+use ledger::reading;
+use request_log::Window;
+use serde::{Deserialize, Serialize};
+use store::Tx;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::{
+    access::{FullOperator, ReadOperator},
+    answer::Created,
+    done_once::do_once,
+    error::{AdminError, Answer},
+    input::{Body, IdempotencyKey, Params, PathId},
+    page::{Page, PageParams, page_bounds},
+    requests::RequestReason,
+    wire::{Instant, Usd, wire_enum},
+};
+
+/// Requests that are looked at in one call; a filter that finds more goes on from where it was.
+const MOST_SCANNED: usize = 10_000;
+const SCAN_PAGE: u32 = 500;
+const LONGEST_PERIOD_MS: i64 = 31 * 86_400_000;
+
+wire_enum! {
+    /// What an incident is about.
+    IncidentKind = incidents::Kind {
+        /// An upstream answered as another model than the one that was sold; the subject is the offer.
+        Substitution,
+        /// A provider fails; the subject is its slug.
+        Outage,
+        /// A provider billed something else than was booked; the subject is the statement.
+        BillingDrift,
+        /// What an operator opened.
+        Operator,
+    }
+}
+
+wire_enum! {
+    /// Whether an incident lasts.
+    IncidentState = incidents::State {
+        /// It lasts.
+        Open,
+        /// It is over.
+        Resolved,
+    }
+}
+
+/// An incident.
+#[derive(Serialize, ToSchema)]
+struct Incident {
+    #[schema(value_type = String, example = "inc_0193a1c2e4f87d50a1b2c3d4e5f60718")]
+    id: IncidentId,
+    kind: IncidentKind,
+    /// An offer, a provider's slug, a statement, or the incident itself.
+    subject: String,
+    state: IncidentState,
+    title: String,
+    /// Whether everybody may read it at `GET /v1/incidents`.
+    public: bool,
+    started_at: Instant,
+    opened_at: Instant,
+    updated_at: Instant,
+    #[schema(required)]
+    resolved_at: Option<Instant>,
+    /// When the rule took its subject out of sale last.
+    #[schema(required)]
+    taken_out_at: Option<Instant>,
+    /// How many requests it concerns.
+    requests: u64,
+    /// How many of them were free from the beginning.
+    free_requests: u64,
+    /// What the others were charged.
+    charged_usd: Usd,
+    /// How much of that was given back.
+    refunded_usd: Usd,
+    /// What was said about it, in order; `null` in lists.
+    #[schema(required)]
+    updates: Option<Vec<IncidentUpdate>>,
+}
+
+/// What was said about an incident at one time.
+#[derive(Serialize, ToSchema)]
+struct IncidentUpdate {
+    at: Instant,
+    actor: String,
+    text: String,
+}
+
+impl Incident {
+    fn of(view: IncidentView, updates: Option<Vec<UpdateView>>) -> Self {
+        let say = |update: UpdateView| IncidentUpdate {
+            at: Instant(update.at),
+            actor: update.actor,
+            text: update.text,
+        };
+        Self {
+            id: view.id,
+            kind: view.kind.into(),
+            subject: view.subject,
+            state: view.state.into(),
+            title: view.title,
+            public: view.is_public,
+            started_at: Instant(view.started_at),
+            opened_at: Instant(view.opened_at),
+            updated_at: Instant(view.updated_at),
+            resolved_at: view.resolved_at.map(Instant),
+            taken_out_at: view.acted_at.map(Instant),
+            requests: view.requests,
+            free_requests: view.free_requests,
+            charged_usd: Usd(view.charged),
+            refunded_usd: Usd(view.refunded),
+            updates: updates.map(|updates| updates.into_iter().map(say).collect()),
+        }
+    }
+}
+
+/// An incident to open.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewIncident)]
+struct NewIncidentInput {
+    /// In a line, at most 200 characters. Everybody may read it: name no customer.
+    title: String,
+    /// What is known, at most 4000 characters. Everybody may read it: name no customer.
+    text: String,
+    /// When it began; now when left out.
+    started_at: Option<Instant>,
+    /// Whether everybody may read it; yes when left out.
+    public: Option<bool>,
+}
+
+/// What there is to say about an incident.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct IncidentText {
+    /// At most 4000 characters. Everybody may read it: name no customer.
+    text: String,
+}
+
+/// Which incidents to list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct IncidentParams {
+    /// `open` or `resolved`; both when left out.
+    state: Option<String>,
+    /// Only those that were opened since, as RFC 3339 text.
+    since: Option<String>,
+    /// Only those that were opened before, as RFC 3339 text.
+    until: Option<String>,
+    /// `next_cursor` of the page before; absent for the first page.
+    cursor: Option<String>,
+    /// The most rows to answer, 1 to 200.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200, default = 50)]
+    limit: Option<String>,
+}
+
+/// A request that an incident concerns.
+#[derive(Serialize, ToSchema)]
+struct IncidentRequest {
+    #[schema(value_type = String)]
+    request: RequestId,
+    #[schema(value_type = String)]
+    tenant: TenantId,
+    charged_usd: Usd,
+    refunded_usd: Usd,
+    /// The model that the upstream named instead of the one that was sold; empty where that is not the point.
+    reported: String,
+}
+
+impl From<LinkView> for IncidentRequest {
+    fn from(view: LinkView) -> Self {
+        Self {
+            request: view.link.request,
+            tenant: view.link.tenant,
+            charged_usd: Usd(view.link.charged),
+            refunded_usd: Usd(view.refunded),
+            reported: view.link.reported,
+        }
+    }
+}
+
+/// Requests to attach: by their ids, or all of a period that fit.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AttachInput {
+    /// At most 500 ids.
+    #[schema(value_type = Option<Vec<String>>)]
+    requests: Option<Vec<RequestId>>,
+    /// Which of a period.
+    filter: Option<AttachFilter>,
+}
+
+/// Which requests of a period.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct AttachFilter {
+    /// Admitted since.
+    from: Instant,
+    /// Admitted before; at most 31 days later.
+    to: Instant,
+    /// The catalog's model.
+    model: Option<String>,
+    /// The slug of the provider that answered.
+    provider: Option<String>,
+    /// How they ended.
+    reason: Option<RequestReason>,
+    #[schema(value_type = Option<String>)]
+    tenant: Option<TenantId>,
+    /// `next_cursor` of the call before.
+    #[schema(value_type = Option<String>)]
+    cursor: Option<RequestId>,
+}
+
+/// What was attached.
+#[derive(Serialize, ToSchema)]
+struct Attached {
+    /// How many were not attached before.
+    attached: u64,
+    /// Give this as `cursor` to go on; `null` when the whole period was looked at.
+    #[schema(value_type = Option<String>, required)]
+    next_cursor: Option<RequestId>,
+}
+
+/// Incidents, the last opened first.
+#[utoipa::path(tag = "incidents", params(IncidentParams), responses((status = 200, body = Page<Incident>)))]
+#[get("/incidents")]
+async fn list_incidents(operator: ReadOperator, params: Params<IncidentParams>) -> Answer<Json<Page<Incident>>> {
+    let params = params.0;
+    let bounds = page_bounds::<IncidentId>(params.cursor.as_deref(), params.limit.as_deref())?;
+    let instant = |name: &'static str, text: Option<String>| {
+        text.map(|text| {
+            UnixMs::from_rfc3339(&text)
+                .ok_or_else(|| AdminError::invalid(name, "write an instant such as 2026-11-21T12:00:00Z"))
+        })
+        .transpose()
+    };
+    let state = params
+        .state
+        .map(|text| {
+            incidents::State::ALL
+                .into_iter()
+                .find(|state| state.as_str() == text)
+                .ok_or_else(|| AdminError::invalid("state", "write `open` or `resolved`"))
+        })
+        .transpose()?;
+    let filter = Filter {
+        public_only: false,
+        state,
+        since: instant("since", params.since)?,
+        until: instant("until", params.until)?,
+        before: bounds.cursor,
+    };
+    let readers = operator.parts().database.readers();
+    let rows = incidents::list(readers, &filter, bounds.rows_to_read()).await?;
+    Ok(Json(bounds.page(
+        rows,
+        |row| row.id.to_string(),
+        |row| Incident::of(row, None),
+    )))
+}
+
+/// One incident.
+#[utoipa::path(tag = "incidents", params(("incident_id" = String, Path)), responses((status = 200, body = Incident)))]
+#[get("/incidents/{incident_id}")]
+async fn get_incident(operator: ReadOperator, id: PathId<IncidentId>) -> Answer<Json<Incident>> {
+    let told = incidents::tell(operator.parts().database.readers(), id.0).await?;
+    Ok(Json(told.into()))
+}
+
+impl From<(IncidentView, Vec<UpdateView>)> for Incident {
+    fn from((view, updates): (IncidentView, Vec<UpdateView>)) -> Self {
+        Self::of(view, Some(updates))
+    }
+}
+
+/// Opens an incident. The same idempotency key with the same content gets the same answer and changes nothing.
+#[utoipa::path(
+    tag = "incidents",
+    params(("Idempotency-Key" = String, Header,
+        description = "1 to 255 printable characters: new for every incident, the same for every repetition of it",
+        min_length = 1, max_length = 255)),
+    request_body = NewIncidentInput,
+    responses((status = 201, body = Incident))
+)]
+#[post("/incidents")]
+async fn open_incident(
+    operator: FullOperator,
+    key: IdempotencyKey,
+    body: Body<NewIncidentInput>,
+) -> Answer<Created<serde_json::Value>> {
+    let input = body.0;
+    let work = async |tx: &Tx| {
+        let new = NewIncident {
+            kind: incidents::Kind::Operator,
+            subject: String::new(),
+            title: input.title.clone(),
+            text: input.text.clone(),
+            started_at: match input.started_at {
+                Some(at) => at.0,
+                None => tx.now().await?,
+            },
+            is_public: input.public.unwrap_or(true),
+        };
+        let (id, _) = incidents::open(tx, operator.actor(), &new).await?;
+        Ok(Incident::from(incidents::tell(tx.connection(), id).await?))
+    };
+    do_once(&operator, "incident", &key, &input, work).await
+}
+
+/// Says how an open incident goes on. The same idempotency key with the same content changes nothing.
+#[utoipa::path(
+    tag = "incidents",
+    params(
+        ("incident_id" = String, Path),
+        ("Idempotency-Key" = String, Header,
+            description = "1 to 255 printable characters: new for every update, the same for every repetition of it",
+            min_length = 1, max_length = 255)
+    ),
+    request_body = IncidentText,
+    responses((status = 201, body = Incident))
+)]
+#[post("/incidents/{incident_id}/updates")]
+async fn add_update(
+    operator: FullOperator,
+    id: PathId<IncidentId>,
+    key: IdempotencyKey,
+    body: Body<IncidentText>,
+) -> Answer<Created<serde_json::Value>> {
+    let text = &body.0.text;
+    let work = async |tx: &Tx| {
+        incidents::add_update(tx, operator.actor(), id.0, text).await?;
+        Ok(Incident::from(incidents::tell(tx.connection(), id.0).await?))
+    };
+    do_once(&operator, "incident update", &key, &(id.0, text), work).await
+}
+
+/// Says that an incident is over, and how it ended. One that is over stays as it is.
+#[utoipa::path(
+    tag = "incidents",
+    params(("incident_id" = String, Path)),
+    request_body = IncidentText,
+    responses((status = 200, body = Incident))
+)]
+#[post("/incidents/{incident_id}/resolve")]
+async fn resolve_incident(
+    operator: FullOperator,
+    id: PathId<IncidentId>,
+    body: Body<IncidentText>,
+) -> Answer<Json<Incident>> {
+    let tx = operator.begin().await?;
+    incidents::resolve(&tx, operator.actor(), id.0, &body.0.text).await?;
+    let incident = incidents::tell(tx.connection(), id.0).await?.into();
+    tx.commit().await?;
+    Ok(Json(incident))
+}
+
+/// The requests that an incident concerns, oldest first.
+#[utoipa::path(
+    tag = "incidents",
+    params(("incident_id" = String, Path), PageParams),
+    responses((status = 200, body = Page<IncidentRequest>))
+)]
+#[get("/incidents/{incident_id}/requests")]
+async fn list_incident_requests(
+    operator: ReadOperator,
+    id: PathId<IncidentId>,
+    params: Params<PageParams>,
+) -> Answer<Json<Page<IncidentRequest>>> {
+    let bounds = params.0.bounds::<RequestId>()?;
+    let readers = operator.parts().database.readers();
+    let rows = incidents::linked(readers, id.0, bounds.cursor, bounds.rows_to_read()).await?;
+    Ok(Json(bounds.page(
+        rows,
+        |row| row.link.request.to_string(),
+        IncidentRequest::from,
+    )))
+}
+
+/// Attaches requests that have ended to an incident, each once however often it is sent.
+#[utoipa::path(
+    tag = "incidents",
+    params(("incident_id" = String, Path)),
+    request_body = AttachInput,
+    responses((status = 200, body = Attached))
+)]
+#[post("/incidents/{incident_id}/requests")]
+async fn attach_requests(
+    operator: FullOperator,
+    id: PathId<IncidentId>,
+    body: Body<AttachInput>,
+) -> Answer<Json<Attached>> {
+    match (body.0.requests, body.0.filter) {
+        (Some(requests), None) => attach_named(&operator, id.0, requests).await,
+        (None, Some(filter)) => attach_filtered(&operator, id.0, &filter).await,
+        _ => Err(AdminError::invalid("requests", "give either `requests` or `filter`")),
+    }
+    .map(Json)
+}
+
+async fn attach_named(operator: &FullOperator, id: IncidentId, requests: Vec<RequestId>) -> Answer<Attached> {
+    if requests.len() > 500 {
+        return Err(AdminError::invalid("requests", "give at most 500 ids"));
+    }
+    let readers = operator.parts().database.readers();
+    let charges = reading::operator_charges(readers, &requests).await?;
+    let links: Vec<Link> = charges
+        .iter()
+        .map(|charge| Link {
+            request: charge.row.request,
+            tenant: charge.row.tenant,
+            charged: charge.row.amount,
+            reported: String::new(),
+        })
+        .collect();
+    if let Some(unknown) = requests
+        .iter()
+        .find(|id| !links.iter().any(|link| link.request == **id))
+    {
+        return Err(AdminError::invalid(
+            "requests",
+            format!("{unknown} is unknown or has not ended"),
+        ));
+    }
+    Ok(Attached {
+        attached: attach(operator, id, &links).await?,
+        next_cursor: None,
+    })
+}
+
+async fn attach_filtered(operator: &FullOperator, id: IncidentId, filter: &AttachFilter) -> Answer<Attached> {
+    let (from, to) = (filter.from.0, filter.to.0);
+    if from >= to || to.0.saturating_sub(from.0) > LONGEST_PERIOD_MS {
+        return Err(AdminError::invalid(
+            "filter.to",
+            "write an instant after `from`, at most 31 days later",
+        ));
+    }
+    let readers = operator.parts().database.readers();
+    let mut done = Attached {
+        attached: 0,
+        next_cursor: filter.cursor,
+    };
+    let mut scanned = 0;
+    while scanned < MOST_SCANNED {
+        let page = request_log::operator_scan(readers, Window { from, to }, done.next_cursor, SCAN_PAGE).await?;
+        let is_last = page.len() < usize::try_from(SCAN_PAGE).unwrap_or(usize::MAX);
+        scanned += page.len();
+        done.next_cursor = page.last().map(|record| record.id);
+        let fitting: Vec<&RequestRecord> = page.iter().filter(|record| fits(record, filter)).collect();
+        let ids: Vec<RequestId> = fitting.iter().map(|record| record.id).collect();
+        let charges = reading::operator_charges(readers, &ids).await?;
+        let charged: HashMap<RequestId, _> = charges
+            .iter()
+            .map(|charge| (charge.row.request, charge.row.amount))
+            .collect();
+        let links: Vec<Link> = fitting
+            .into_iter()
+            .filter_map(|record| {
+                Some(Link {
+                    request: record.id,
+                    tenant: record.tenant,
+                    charged: *charged.get(&record.id)?,
+                    reported: String::new(),
+                })
+            })
+            .collect();
+        done.attached += attach(operator, id, &links).await?;
+        if is_last {
+            done.next_cursor = None;
+            break;
+        }
+    }
+    Ok(done)
+}
+
+fn fits(record: &RequestRecord, filter: &AttachFilter) -> bool {
+    filter.model.as_ref().is_none_or(|model| *model == record.model)
+        && filter
+            .provider
+            .as_ref()
+            .is_none_or(|provider| Some(provider) == record.provider.as_ref())
+        && filter.reason.is_none_or(|reason| Reason::from(reason) == record.reason)
+        && filter.tenant.is_none_or(|tenant| tenant == record.tenant)
+}
+
+/// One page in one transaction, audited.
+async fn attach(operator: &FullOperator, id: IncidentId, links: &[Link]) -> Answer<u64> {
+    let tx = operator.begin().await?;
+    let attached = incidents::attach(&tx, id, links).await?;
+    if attached > 0 {
+        let after = serde_json::json!({ "attached": attached });
+        store::audit::record(
+            &tx,
+            operator.actor(),
+            "incident.attach",
+            &id.to_string(),
+            None,
+            Some(&after),
+        )
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(attached)
+}
+
+pub(crate) fn routes(config: &mut ServiceConfig<'_>) {
+    config
+        .service(list_incidents)
+        .service(open_incident)
+        .service(get_incident)
+        .service(add_update)
+        .service(resolve_incident)
+        .service(list_incident_requests)
+        .service(attach_requests);
+}
