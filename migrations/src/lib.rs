@@ -10,6 +10,7 @@ mod m20261121_000007_restore;
 mod m20261121_000010_price_book;
 mod m20261121_000011_price_facts;
 mod m20261121_000020_transparency;
+mod m20261130_000030_corrections;
 mod m20261130_000040_served_names;
 mod m20261130_000041_incidents;
 mod schema;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000010_price_book::Migration),
             Box::new(m20261121_000011_price_facts::Migration),
             Box::new(m20261121_000020_transparency::Migration),
+            Box::new(m20261130_000030_corrections::Migration),
             Box::new(m20261130_000040_served_names::Migration),
             Box::new(m20261130_000041_incidents::Migration),
         ]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use simulator::{Answer, Cut, CutPoint, ErrorEvent, Faults, Fixed, Generate, Hold, Outcome, Rule, UsageReport};
 use support::{COMPLETION_CANARY, TestApp, TestAppOptions, anthropic_body, openai_body};
 
-fn cost(closed: &Value) -> Amount {
+pub fn cost(closed: &Value) -> Amount {
     closed["cost_usd"]
         .as_str()
         .unwrap_or_else(|| panic!("no cost: {closed}"))
@@ -16,14 +16,14 @@ fn cost(closed: &Value) -> Amount {
         .unwrap()
 }
 
-fn faulty(faults: Faults) -> Rule {
+pub fn faulty(faults: Faults) -> Rule {
     Rule {
         faults,
         ..Rule::default()
     }
 }
 
-fn status(status: u16) -> Rule {
+pub fn status(status: u16) -> Rule {
     let body = json!({ "error": { "message": "no", "type": "x", "code": "y" } });
     Rule {
         answer: Answer::Fixed(Fixed {
@@ -307,7 +307,7 @@ async fn a_client_that_leaves_before_the_head_pays_nothing() {
 }
 
 /// The id of the only request in the operator's log.
-async fn only_request(app: &TestApp) -> String {
+pub async fn only_request(app: &TestApp) -> String {
     let page = app.admin.get("/requests").await;
     let data = page["data"].as_array().expect("a page");
     assert_eq!(data.len(), 1, "{page}");
@@ -357,33 +357,7 @@ async fn a_client_that_leaves_in_mid_stream_pays_for_what_was_produced_and_the_u
 #[tokio::test(flavor = "multi_thread")]
 async fn where_cancelling_does_not_stop_the_bill_the_answer_is_read_to_its_end_and_charged_as_reported() {
     let app = TestApp::start().await;
-    // Groq goes on generating for a client that has left
-    let provider = app
-        .admin
-        .create(
-            "/providers",
-            json!({ "slug": "groq", "name": "Groq", "formats": ["openai_chat"],
-            "base_url": format!("{}/v1", simulator_url(&app).await), "allow_private_address": true }),
-        )
-        .await;
-    let pool = app
-        .admin
-        .create(
-            "/pools",
-            json!({ "provider": provider["id"], "name": "groq", "multiplier": "1" }),
-        )
-        .await;
-    app.admin
-        .add_credential(pool["id"].as_str().unwrap(), "sk-groq-test")
-        .await;
-    app.admin
-        .create(
-            "/offers",
-            json!({ "model": "openai/gpt-4o-mini", "pool": pool["id"], "format": "openai_chat",
-            "upstream_model_id": "gpt-4o-mini", "usage_profile": "openai_chat",
-            "price": { "price": { "input": "1", "output": "2" } } }),
-        )
-        .await;
+    offer_of_groq(&app).await;
     let hold = Hold {
         gate: "later".to_owned(),
         events: 5,
@@ -408,13 +382,43 @@ async fn where_cancelling_does_not_stop_the_bill_the_answer_is_read_to_its_end_a
         .wait_until(|log| log[0].outcome == Outcome::Finished)
         .await;
     let closed = app.closed(&id).await;
-    assert_eq!(closed["reason"], "client_gone");
+    assert_eq!(closed["reason"], "client_gone_billed_on");
     assert_eq!(closed["usage_source"], "provider");
     assert_eq!(
         closed["usage"]["tokens"]["output"].as_u64(),
         Some(log[0].tokens_generated)
     );
     app.finish().await;
+}
+
+/// A provider that goes on generating for a client that has left, and sells one model.
+pub async fn offer_of_groq(app: &TestApp) {
+    let provider = app
+        .admin
+        .create(
+            "/providers",
+            json!({ "slug": "groq", "name": "Groq", "formats": ["openai_chat"],
+            "base_url": format!("{}/v1", simulator_url(app).await), "allow_private_address": true }),
+        )
+        .await;
+    let pool = app
+        .admin
+        .create(
+            "/pools",
+            json!({ "provider": provider["id"], "name": "groq", "multiplier": "1" }),
+        )
+        .await;
+    app.admin
+        .add_credential(pool["id"].as_str().unwrap(), "sk-groq-test")
+        .await;
+    app.admin
+        .create(
+            "/offers",
+            json!({ "model": "openai/gpt-4o-mini", "pool": pool["id"], "format": "openai_chat",
+            "upstream_model_id": "gpt-4o-mini", "usage_profile": "openai_chat",
+            "price": { "price": { "input": "1", "output": "2" } } }),
+        )
+        .await;
 }
 
 /// Where the seeded pools point to.

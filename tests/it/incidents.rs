@@ -453,3 +453,74 @@ async fn the_feed_is_paged_cacheable_and_valid_rss() {
     assert_eq!(again.status(), 304);
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_requests_of_an_incident_are_refunded_once() {
+    let app = TestApp::start_with(quick("")).await;
+    let (_, first) = ask(&app).await;
+    let (_, second) = ask(&app).await;
+    app.simulator.script(fails()).unwrap();
+    let (_, free) = ask(&app).await;
+    let body = json!({ "title": "Bad answers", "text": "They are refunded." });
+    let (_, opened) = app
+        .admin
+        .call_with(Method::POST, "/incidents", Some(body), &[("idempotency-key", "one")])
+        .await;
+    let path = format!("/incidents/{}", opened["id"].as_str().unwrap());
+    let ids = json!({ "requests": [first["id"], second["id"], free["id"]] });
+    app.admin.create(&format!("{path}/requests"), ids).await;
+    let cost = |closed: &Value| closed["cost_usd"].as_str().unwrap().parse::<domain::Amount>().unwrap();
+    let total = cost(&first).checked_add(cost(&second)).unwrap();
+    let available = async || {
+        let key = app.client().key().await;
+        key["balance"]["available_usd"]
+            .as_str()
+            .unwrap()
+            .parse::<domain::Amount>()
+            .unwrap()
+    };
+    let before = available().await;
+
+    let reason = json!({ "reason": "the incident" });
+    let preview = app
+        .admin
+        .create(&format!("{path}/refunds/preview"), reason.clone())
+        .await;
+    assert_eq!(
+        (&preview["refunded"], &preview["amount_usd"]),
+        (&json!(2), &json!(total.to_string()))
+    );
+    assert_eq!(available().await, before, "a preview changes nothing");
+    // one has been given back by itself, for another reason
+    let alone = json!({ "kind": "refund", "reason": "asked for" });
+    let one = format!("/requests/{}/corrections", second["id"].as_str().unwrap());
+    let (status, answer) = app
+        .admin
+        .call_with(Method::POST, &one, Some(alone), &[("idempotency-key", "alone")])
+        .await;
+    assert_eq!(status, 201, "{answer}");
+    for (refunded, amount) in [(1, cost(&first)), (0, domain::Amount::ZERO)] {
+        let done = app.admin.create(&format!("{path}/refunds"), reason.clone()).await;
+        assert_eq!(
+            (&done["refunded"], &done["amount_usd"], &done["next_cursor"]),
+            (&json!(refunded), &json!(amount.to_string()), &json!(null)),
+            "{done}"
+        );
+        assert_eq!(done["refused"][0]["request"], second["id"], "nothing is left of it");
+    }
+    assert_eq!(available().await, before.checked_add(total).unwrap());
+    let shown = feed(&app, "?state=open").await;
+    assert_eq!(shown[0]["refunded_usd"], cost(&first).to_string(), "{shown:?}");
+    assert_eq!(app.closed(first["id"].as_str().unwrap()).await["net_cost_usd"], "0.00");
+    // a call that broke off between the refund and its note is finished by the next one
+    app.execute("UPDATE incident_request SET refunded = 0").await;
+    app.execute("UPDATE incident SET refunded = 0").await;
+    let done = app.admin.create(&format!("{path}/refunds"), reason).await;
+    assert_eq!((&done["refunded"], &done["repeated"]), (&json!(0), &json!(1)), "{done}");
+    assert_eq!(
+        feed(&app, "?state=open").await[0]["refunded_usd"],
+        cost(&first).to_string()
+    );
+    assert_eq!(available().await, before.checked_add(total).unwrap());
+    app.finish().await;
+}

@@ -5,6 +5,7 @@
 mod admin_api;
 mod budgets;
 mod charges;
+mod corrections;
 mod crash;
 mod credit;
 mod credit_life;
@@ -40,6 +41,7 @@ mod receipts;
 mod recompute;
 mod recordings;
 mod recovery;
+mod refund_policy;
 mod refusals;
 mod resources;
 mod restore;

@@ -250,6 +250,10 @@ impl From<LedgerError> for AdminError {
             LedgerError::NotRefundable | LedgerError::MoreThanLeft(_) | LedgerError::MoreThanSuspended(_) => {
                 Self::new(ErrorCode::RuleBroken, error.to_string())
             }
+            LedgerError::UnknownCharge => Self::new(ErrorCode::NotFound, error.to_string()),
+            LedgerError::MoreThanCharged(_) | LedgerError::MoreThanHeld(_) => {
+                Self::new(ErrorCode::RuleBroken, error.to_string())
+            }
             LedgerError::ClaimWaits => Self::new(ErrorCode::Conflict, error.to_string()),
             LedgerError::Store(error) => error.into(),
             LedgerError::Overloaded | LedgerError::Unavailable | LedgerError::Stopped => Self::unavailable(&error),

@@ -8,11 +8,14 @@ mod access;
 mod answer;
 mod audit_log;
 mod budgets;
+mod correcting;
+mod corrections;
 mod credentials;
 mod document;
 mod done_once;
 mod error;
 mod grants;
+mod incident_refunds;
 mod incidents;
 mod input;
 mod keys;
@@ -101,10 +104,12 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(keys::routes)
         .configure(grants::routes)
         .configure(withdrawals::routes)
+        .configure(corrections::routes)
         .configure(ledger_view::routes)
         .configure(nodes::routes)
         .configure(requests::routes)
         .configure(incidents::routes)
+        .configure(incident_refunds::routes)
         .configure(provider_statements::routes)
         .configure(audit_log::routes)
         .configure(operator_tokens::routes)

@@ -54,14 +54,17 @@ struct MarginRow {
     key: Option<String>,
     /// Requests that have ended, those without a charge included.
     requests: i64,
-    /// What customers paid.
+    /// What customers paid, less what corrections have given back of it.
     #[schema(value_type = Usd)]
     revenue_usd: SumUsd,
+    /// What was given as goodwill for these requests.
+    #[schema(value_type = Usd)]
+    goodwill_usd: SumUsd,
     /// What is owed to providers: list price times the pool's cost multiplier, and what the operator bears beside it, also
     /// what became known after the charge.
     #[schema(value_type = Usd)]
     cost_usd: SumUsd,
-    /// Revenue less cost.
+    /// Revenue less cost and goodwill.
     #[schema(value_type = Usd)]
     margin_usd: SumUsd,
 }
@@ -72,8 +75,9 @@ impl From<Margin> for MarginRow {
             key: (!row.key.is_empty()).then_some(row.key),
             requests: row.requests,
             revenue_usd: SumUsd(row.revenue),
+            goodwill_usd: SumUsd(row.goodwill),
             cost_usd: SumUsd(row.cost),
-            margin_usd: SumUsd(row.revenue - row.cost),
+            margin_usd: SumUsd(row.revenue - row.cost - row.goodwill),
         }
     }
 }

@@ -11,7 +11,7 @@ use domain::{
 };
 use ledger::{
     items::ChargeState,
-    reading::{self, ClosedCharge},
+    reading::{self, ClosedCharge, CorrectionView},
 };
 use request_log::Filter;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use crate::{
     access::ReadOperator,
+    corrections::RequestCorrection,
     error::{AdminError, Answer},
     input::{Params, PathId, parse_param},
     page::{Page, page_bounds},
@@ -33,12 +34,15 @@ wire_enum! {
         Completed,
         CompletedUsageEstimated,
         ClientGone,
+        ClientGoneBilledOn,
         ClientGoneBeforeHead,
         UpstreamCutOff,
         UpstreamNoOutput,
         UpstreamFailed,
         UpstreamRejected,
         ModelSubstituted,
+        FilteredBeforeOutput,
+        FilteredAfterOutput,
         TimeoutBeforeOutput,
         TimeoutAfterOutput,
         InsufficientCredit,
@@ -89,6 +93,11 @@ struct Request {
     /// What the ledger posted; `null` when it has posted nothing.
     #[schema(required)]
     charge: Option<RequestCharge>,
+    /// What was given back or beside it since, in order.
+    corrections: Vec<RequestCorrection>,
+    /// What is left of the charge after the corrections; `null` when the ledger has posted nothing.
+    #[schema(required)]
+    net_charge_usd: Option<Usd>,
     /// What happened; `null` for a request whose node stopped before it could tell.
     #[schema(required)]
     record: Option<RequestLogEntry>,
@@ -267,29 +276,37 @@ impl From<RequestRecord> for RequestLogEntry {
 }
 
 impl Request {
-    fn of_record(record: RequestRecord, charge: Option<ClosedCharge>) -> Self {
+    fn of_record(record: RequestRecord, charge: Option<ClosedCharge>, corrections: Vec<CorrectionView>) -> Self {
         Self {
             id: record.id,
             tenant: record.tenant,
             key: record.key,
             reason: record.reason.into(),
             explanation: record.reason.explanation().to_owned(),
+            net_charge_usd: net_charge(charge.as_ref(), &corrections),
             charge: charge.map(RequestCharge::from),
+            corrections: corrections.into_iter().map(RequestCorrection::from).collect(),
             record: Some(record.into()),
         }
     }
 
-    fn of_charge(charge: ClosedCharge) -> Self {
+    fn of_charge(charge: ClosedCharge, corrections: Vec<CorrectionView>) -> Self {
         Self {
             id: charge.row.request,
             tenant: charge.row.tenant,
             key: charge.row.key,
             reason: charge.row.reason.into(),
             explanation: charge.row.reason.explanation().to_owned(),
+            net_charge_usd: net_charge(Some(&charge), &corrections),
             charge: Some(charge.into()),
+            corrections: corrections.into_iter().map(RequestCorrection::from).collect(),
             record: None,
         }
     }
+}
+
+fn net_charge(charge: Option<&ClosedCharge>, corrections: &[CorrectionView]) -> Option<Usd> {
+    charge.map(|charge| Usd(CorrectionView::net_charge(charge.row.amount, corrections)))
 }
 
 /// Which requests to list.
@@ -331,12 +348,17 @@ async fn list_requests(operator: ReadOperator, params: Params<RequestParams>) ->
     let ids: Vec<RequestId> = records.iter().map(|record| record.id).collect();
     let charges = reading::operator_charges(readers, &ids).await?;
     let mut charges: HashMap<_, _> = charges.into_iter().map(|charge| (charge.row.request, charge)).collect();
+    let mut corrections: HashMap<RequestId, Vec<CorrectionView>> = HashMap::new();
+    for made in reading::operator_corrections(readers, &ids).await? {
+        corrections.entry(made.request).or_default().push(made);
+    }
     Ok(Json(bounds.page(
         records,
         |record| record.id.to_string(),
         |record| {
             let charge = charges.remove(&record.id);
-            Request::of_record(record, charge)
+            let corrections = corrections.remove(&record.id).unwrap_or_default();
+            Request::of_record(record, charge, corrections)
         },
     )))
 }
@@ -348,9 +370,10 @@ async fn get_request(operator: ReadOperator, id: PathId<RequestId>) -> Answer<Js
     let readers = operator.parts().database.readers();
     let record = request_log::operator_find(readers, id.0).await?;
     let charge = reading::operator_charge(readers, id.0).await?;
+    let corrections = reading::operator_corrections(readers, &[id.0]).await?;
     match (record, charge) {
-        (Some(record), charge) => Ok(Json(Request::of_record(record, charge))),
-        (None, Some(charge)) => Ok(Json(Request::of_charge(charge))),
+        (Some(record), charge) => Ok(Json(Request::of_record(record, charge, corrections))),
+        (None, Some(charge)) => Ok(Json(Request::of_charge(charge, corrections))),
         (None, None) => Err(AdminError::not_found("request that has ended")),
     }
 }

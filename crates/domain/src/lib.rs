@@ -6,6 +6,7 @@ pub mod clock;
 pub mod ids;
 pub mod money;
 pub mod pricing;
+pub mod refund_rules;
 pub mod request;
 pub mod scope;
 pub mod secret;

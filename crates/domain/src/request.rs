@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+pub use crate::refund_rules::{Reason, UnknownReason};
+
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     Amount, CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,
@@ -36,139 +39,6 @@ impl fmt::Display for Dialect {
         f.write_str(self.as_str())
     }
 }
-
-/// How a request ended, as the customer is told, and which refund rule (docs/LEDGER.md) decided its charge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The answer ended normally and the provider reported its usage.
-    Completed,
-    /// The answer ended normally without a usage report: charged by estimate.
-    CompletedUsageEstimated,
-    /// The client left after output had begun: charged for what was relayed.
-    ClientGone,
-    /// The client left before the answer's head: free.
-    ClientGoneBeforeHead,
-    /// The upstream failed after output had begun: charged for what was relayed.
-    UpstreamCutOff,
-    /// The upstream accepted and then produced nothing: free.
-    UpstreamNoOutput,
-    /// Every attempt failed before an answer began: free.
-    UpstreamFailed,
-    /// The upstream refused the request itself (4xx): free.
-    UpstreamRejected,
-    /// The upstream said that it ran another model than the one that was sold: free.
-    ModelSubstituted,
-    /// A time limit of ours ran out before output: free.
-    TimeoutBeforeOutput,
-    /// A time limit of ours ran out after output had begun: charged for what was relayed.
-    TimeoutAfterOutput,
-    /// The credit did not cover the hold: nothing was sent, free.
-    InsufficientCredit,
-    /// The key's budget did not cover the hold: nothing was sent, free.
-    BudgetExceeded,
-    /// The node stopped before the request ended: charged for what it had noted of the answer by then, free if that was
-    /// nothing. What the provider bills beyond is the operator's.
-    RelayCrashed,
-    /// The hold was older than any request may be: charged as after a crash.
-    HoldExpired,
-    /// The ledger's database was away: nothing of an answer was handed out, free.
-    LedgerUnavailable,
-    /// An error of ours after the hold: free.
-    InternalError,
-}
-
-impl Reason {
-    /// Recovery has ended the request, in place of the node that should have: its cost is a supposition.
-    pub const fn is_by_recovery(self) -> bool {
-        matches!(self, Self::RelayCrashed | Self::HoldExpired)
-    }
-
-    /// The stable code, as stored and shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::CompletedUsageEstimated => "completed_usage_estimated",
-            Self::ClientGone => "client_gone",
-            Self::ClientGoneBeforeHead => "client_gone_before_head",
-            Self::UpstreamCutOff => "upstream_cut_off",
-            Self::UpstreamNoOutput => "upstream_no_output",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::UpstreamRejected => "upstream_rejected",
-            Self::ModelSubstituted => "model_substituted",
-            Self::TimeoutBeforeOutput => "timeout_before_output",
-            Self::TimeoutAfterOutput => "timeout_after_output",
-            Self::InsufficientCredit => "insufficient_credit",
-            Self::BudgetExceeded => "budget_exceeded",
-            Self::RelayCrashed => "relay_crashed",
-            Self::HoldExpired => "hold_expired",
-            Self::LedgerUnavailable => "ledger_unavailable",
-            Self::InternalError => "internal_error",
-        }
-    }
-
-    /// Why the charge is what it is, in a sentence for the customer.
-    pub const fn explanation(self) -> &'static str {
-        match self {
-            Self::Completed => "The answer ended normally; the charge is the usage that the provider reported.",
-            Self::CompletedUsageEstimated => {
-                "The answer ended normally but the provider reported no usable usage; the charge is an estimate, never above the hold."
-            }
-            Self::ClientGone => {
-                "The client left after output had begun; the charge is the input and the output produced until then."
-            }
-            Self::ClientGoneBeforeHead => "The client left before the answer began; nothing is charged.",
-            Self::UpstreamCutOff => {
-                "The provider failed after output had begun; the charge is the input and the output that was relayed."
-            }
-            Self::UpstreamNoOutput => "The provider accepted the request and produced nothing; nothing is charged.",
-            Self::UpstreamFailed => "No provider answered; nothing is charged.",
-            Self::UpstreamRejected => "The provider refused the request; nothing is charged.",
-            Self::ModelSubstituted => {
-                "The provider said that it ran another model than the one that was asked for; nothing is charged."
-            }
-            Self::TimeoutBeforeOutput => "A time limit ran out before any output; nothing is charged.",
-            Self::TimeoutAfterOutput => {
-                "A time limit ran out after output had begun; the charge is the input and the output that was relayed."
-            }
-            Self::InsufficientCredit => {
-                "The credit did not cover the request; nothing was sent and nothing is charged."
-            }
-            Self::BudgetExceeded => {
-                "The key's budget did not cover the request; nothing was sent and nothing is charged."
-            }
-            Self::RelayCrashed => {
-                "The relay stopped before the answer ended; the charge is the input and the output that were on record by then, or nothing if no output was."
-            }
-            Self::HoldExpired => {
-                "The request outlived the longest time a request may take; the charge is the input and the output that were on record by then, or nothing if no output was."
-            }
-            Self::LedgerUnavailable => {
-                "The credit could not be reserved because the ledger's database was away; nothing was handed out and nothing is charged."
-            }
-            Self::InternalError => "The relay failed; nothing is charged.",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Reason {
-    type Err = UnknownReason;
-
-    fn from_str(text: &str) -> Result<Self, UnknownReason> {
-        serde_json::from_value(serde_json::Value::from(text)).map_err(|_| UnknownReason)
-    }
-}
-
-/// The text names no reason that this version knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unknown reason code")]
-pub struct UnknownReason;
 
 /// One try of a request against one credential.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -264,6 +134,19 @@ pub struct RequestRecord {
     /// of ours behind it. `None` where nothing was relayed, and as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_sha256: Option<String>,
+    /// The budgets in which the charge was counted: a correction counts it there no more. None in records of earlier
+    /// releases, and of requests without a budget.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<BudgetKey>,
+}
+
+/// A budget in one period: one scope (a virtual key or a tenant) from one instant on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BudgetKey {
+    /// Whose budget.
+    pub scope: Uuid,
+    /// When the period began.
+    pub period_start: UnixMs,
 }
 
 /// What decides what a request costs, beside usage and price version: with these three the charge can be computed again.

@@ -20,6 +20,6 @@ pub use job::run_round;
 pub use kinds::{Kind, State};
 pub use opening::{NewIncident, add_update, open, resolve};
 pub use reading::{Filter, IncidentView, UpdateView, count_open, find, list, tell, updates};
-pub use requests::{Link, LinkView, attach, linked, of_request};
+pub use requests::{Link, LinkView, attach, linked, note_refunds, of_request, refundable};
 pub use rules::{Counts, OutageRule, OutageStep, Rules, SubstitutionRule, drifts};
 pub use statements::{NewStatement, StatementView, enter_statement, list_statements};

@@ -146,9 +146,57 @@ pub async fn linked(
     after: Option<RequestId>,
     limit: u32,
 ) -> Result<Vec<LinkView>, IncidentError> {
+    page(connection, incident, after, limit, "").await
+}
+
+/// The requests of an incident of whose charge something may be left to give back, in the order of their ids.
+///
+/// # Errors
+/// What the database says.
+pub async fn refundable(
+    connection: &impl ConnectionTrait,
+    incident: IncidentId,
+    after: Option<RequestId>,
+    limit: u32,
+) -> Result<Vec<LinkView>, IncidentError> {
+    page(connection, incident, after, limit, "AND charged > refunded").await
+}
+
+/// Notes how much of the charges was given back for the incident, of each request once.
+///
+/// # Errors
+/// [`IncidentError::NotFound`].
+pub async fn note_refunds(tx: &Tx, incident: IncidentId, refunds: &[(RequestId, Amount)]) -> Result<(), IncidentError> {
+    take_turn(tx, incident, tx.now().await?).await?;
+    let mut given = Amount::ZERO;
+    for (request, amount) in refunds {
+        let sql =
+            "UPDATE incident_request SET refunded = $3 WHERE incident_id = $1 AND request_id = $2 AND refunded = 0";
+        let values = vec![
+            incident.as_uuid().into(),
+            request.as_uuid().into(),
+            amount.nanos().into(),
+        ];
+        if tx.execute(sql, values).await? > 0 {
+            given = given.checked_add(*amount).unwrap_or(Amount::MAX);
+        }
+    }
+    let sql = "UPDATE incident SET refunded = refunded + $2 WHERE id = $1";
+    tx.execute(sql, vec![incident.as_uuid().into(), given.nanos().into()])
+        .await?;
+    Ok(())
+}
+
+async fn page(
+    connection: &impl ConnectionTrait,
+    incident: IncidentId,
+    after: Option<RequestId>,
+    limit: u32,
+    condition: &str,
+) -> Result<Vec<LinkView>, IncidentError> {
     let sql = format!(
         "SELECT request_id, tenant_id, charged, refunded, reported FROM incident_request \
-         WHERE incident_id = $1 AND request_id > $2 ORDER BY request_id LIMIT {limit}"
+         WHERE incident_id = $1 AND request_id > $2 {condition} ORDER BY request_id LIMIT {limit}"
     );
     let after = after.map_or(uuid::Uuid::nil(), |id| id.as_uuid());
     let found = rows(connection, sql, vec![incident.as_uuid().into(), after.into()]).await?;

@@ -86,6 +86,15 @@ pub enum Account {
     OperatorLoss(Loss),
 }
 
+impl Account {
+    /// The lot of an account of a tenant's credit, by its name; `None` for any other account.
+    pub(crate) fn lot_of(name: &str) -> Option<(LotKind, LotId)> {
+        let (kind, rest) = name.strip_prefix("credit_")?.split_once(':')?;
+        let (_, lot) = rest.split_once(':')?;
+        Some((LotKind::parse(kind)?, lot.parse().ok()?))
+    }
+}
+
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

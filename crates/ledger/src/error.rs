@@ -60,6 +60,15 @@ pub enum LedgerError {
     /// More was to be released than was suspended.
     #[error("only USD {0} of the lot are suspended: ask for no more")]
     MoreThanSuspended(Amount),
+    /// The request is open, or there was none: there is no charge that could be corrected.
+    #[error("there is no charge of such a request: it has not ended, or its id is wrong")]
+    UnknownCharge,
+    /// More was to be given back than is left of the charge.
+    #[error("only USD {0} of the charge are left that no correction has given back: ask for no more")]
+    MoreThanCharged(Amount),
+    /// More goodwill was to be given for a request than it could have cost.
+    #[error("goodwill for a request is at most what was held for it, of which USD {0} are left: ask for no more")]
+    MoreThanHeld(Amount),
     /// An earlier withdrawal of the same purpose still waits on the lot.
     #[error(
         "an earlier withdrawal of this purpose still waits for requests under way to end: try again when they have"

@@ -1,23 +1,14 @@
 //! What the writer is asked to do: place a hold, close a request.
 
+pub use domain::request::BudgetKey;
 use domain::{
     Amount, KeyId, RequestId, TenantId,
-    clock::UnixMs,
     pricing::Charge,
     request::{Reason, RequestRecord},
 };
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use uuid::Uuid;
-
-/// A budget's row: one scope (a virtual key or a tenant) in one period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct BudgetKey {
-    /// Whose budget.
-    pub scope: Uuid,
-    /// When the period began.
-    pub period_start: UnixMs,
-}
 
 /// A budget that a hold must fit in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The ledger: credit is granted, held, spent and given back here and nowhere else.
 //!
 //! Owns the tables `acct`, `lot`, `claim`, `budget`, `hold`, `node`, `charge`, `tx` and `entry`. Holds and charges go through
-//! the writer ([`Ledger`]); grants and withdrawals run in their caller's transaction ([`movements`]). What money means is in
+//! the writer ([`Ledger`]); grants, withdrawals and corrections run in their caller's transaction ([`movements`]). What money means is in
 //! [`rules`], free of IO. It knows nothing of HTTP, models or prices.
 
 mod admission;
@@ -12,6 +12,7 @@ mod charge_rows;
 pub mod chart;
 pub mod claims;
 mod clock;
+pub mod corrections;
 mod error;
 mod health;
 mod hold;

@@ -6,7 +6,7 @@
 //! be. So is one that was free by rule already, such as an answer of another model, at what its provider had done by then.
 //! The first terminal row wins: a node that was only slow finds its requests closed.
 
-use domain::{RequestId, request::Reason};
+use domain::{RequestId, refund_rules::Pays, request::Reason};
 
 use crate::{
     batch::Item,
@@ -60,7 +60,8 @@ async fn close_all(queue: &Queue, holds: Vec<AbandonedHold>, reason: Reason) -> 
 /// How a request ends that nobody ended.
 fn closing(abandoned: AbandonedHold, reason: Reason) -> Closing {
     let AbandonedHold { hold, progress } = abandoned;
-    let (reason, end, unbilled, record) = match progress {
+    let noted = progress.filter(|_| reason.rule().pays == Pays::NotedUsage);
+    let (reason, end, unbilled, record) = match noted {
         Some(progress) => match progress.free_by {
             None => (reason, End::Settle(progress.so_far), Vec::new(), progress.record),
             Some(rule) => {

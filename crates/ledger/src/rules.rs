@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs, request::Reason};
+use domain::{Amount, LotId, RequestId, TenantId, clock::UnixMs, refund_rules::Bears, request::Reason};
 use uuid::Uuid;
 
 use crate::{
@@ -373,10 +373,10 @@ impl Book {
             let cost = settled.provider_cost();
             self.post_cost(row.tenant, Account::ProviderCost(cost.provider.clone()), cost);
         }
-        let loss = if closing.reason.is_by_recovery() {
-            Loss::Node
-        } else {
-            Loss::Unbilled
+        let loss = match closing.reason.rule().bears {
+            Bears::Node => Loss::Node,
+            // of an answer that is charged, the attempts before it
+            Bears::Unbilled | Bears::Nothing => Loss::Unbilled,
         };
         for cost in &closing.unbilled {
             self.post_cost(row.tenant, Account::OperatorLoss(loss), cost);
@@ -456,8 +456,11 @@ fn closing_costs(closing: &Closing) -> impl Iterator<Item = &ProviderCost> {
     settled.into_iter().chain(&closing.unbilled)
 }
 
-/// Promotional credit first, then what expires soonest, then what is oldest (lot ids sort by time).
 fn spending_order(lot: &Lot) -> (bool, i64, LotId) {
-    let is_paid = lot.kind == LotKind::Paid;
-    (is_paid, lot.expires_at.map_or(i64::MAX, |at| at.0), lot.id)
+    spending_rank(lot.kind, lot.expires_at, lot.id)
+}
+
+/// Promotional credit first, then what expires soonest, then what is oldest (lot ids sort by time).
+pub(crate) fn spending_rank(kind: LotKind, expires_at: Option<UnixMs>, lot: LotId) -> (bool, i64, LotId) {
+    (kind == LotKind::Paid, expires_at.map_or(i64::MAX, |at| at.0), lot)
 }

@@ -102,6 +102,8 @@ pub struct Observed {
     pub done_seen: bool,
     /// Output began: text, reasoning or a tool call.
     pub output_began: bool,
+    /// The provider's own moderation ended the answer, or one of its choices.
+    pub filtered: bool,
     /// An error inside the answer.
     pub error: Option<UpstreamError>,
     /// The output, as far as an estimate needs it: filled only where the usage report is not whole.

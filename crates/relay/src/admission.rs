@@ -17,7 +17,7 @@ use domain::{
     request::Dialect,
     usage::Units,
 };
-use ledger::{HoldRequest, LedgerError, Refusal};
+use ledger::{BudgetKey, HoldRequest, LedgerError, Refusal};
 use llm::{BoundRules, ChatRequest, InputBound, ProviderProfile, RequestError, UsageLimits, UsageProfile};
 use smallvec::SmallVec;
 
@@ -324,6 +324,11 @@ impl Plan {
     /// before.
     pub const fn is_tight(&self) -> bool {
         self.room.is_some()
+    }
+
+    /// The budgets in which the charge will be counted.
+    pub fn budget_keys(&self) -> Vec<BudgetKey> {
+        self.budgets.iter().map(|claim| claim.key).collect()
     }
 
     /// The hold to ask for.

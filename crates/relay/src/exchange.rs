@@ -176,7 +176,11 @@ impl Exchange {
     fn closing_event(&self, verdict: &Verdict, is_whole: bool) -> Option<Bytes> {
         use domain::request::Reason;
         let (http_status, message) = match verdict.reason {
-            Reason::Completed | Reason::CompletedUsageEstimated | Reason::ClientGone => return None,
+            Reason::Completed
+            | Reason::CompletedUsageEstimated
+            | Reason::ClientGone
+            | Reason::FilteredBeforeOutput
+            | Reason::FilteredAfterOutput => return None,
             Reason::ModelSubstituted if is_whole => return None,
             Reason::TimeoutBeforeOutput | Reason::TimeoutAfterOutput => (504, "the upstream was silent for too long"),
             _ => (502, "the upstream's answer broke off"),

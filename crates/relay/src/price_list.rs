@@ -30,6 +30,16 @@ pub enum Format {
     Csv,
 }
 
+impl Format {
+    /// As the answer names it.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+        }
+    }
+}
+
 /// What is asked for of the current list.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Wanted {

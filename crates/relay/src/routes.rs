@@ -11,7 +11,7 @@ use outbound::UpstreamClient;
 
 use crate::{
     error::RelayError,
-    handlers::{chat, incidents, key, log, models, pricing, receipt, requests},
+    handlers::{chat, incidents, key, log, models, pricing, receipt, refund_policy, requests},
     parts::{Relay, RelayParts},
     reply::error_response,
 };
@@ -34,6 +34,12 @@ pub fn configure(parts: &Arc<RelayParts>, client: UpstreamClient, config: &mut S
         // a model's id has a slash in it
         .service(only("GET", "/v1/models/{id:.+}", web::get().to(models::show_model)))
         .service(only("GET", "/v1/pricing", web::get().to(pricing::show_prices)))
+        .app_data(Data::new(refund_policy::RefundPolicy::default()))
+        .service(only(
+            "GET",
+            "/v1/refund-policy",
+            web::get().to(refund_policy::show_policy),
+        ))
         .service(only("GET", "/v1/key", web::get().to(key::show_key)))
         .service(only("GET", "/v1/requests/{id}", web::get().to(requests::show_request)))
         .service(only(

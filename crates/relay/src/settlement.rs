@@ -211,6 +211,7 @@ fn seen(observed: &Observed, winner: Option<&Candidate>) -> Seen {
         output: observed.output_began,
         finish: observed.finish_seen || observed.done_seen,
         error: observed.error.is_some(),
+        filtered: observed.filtered,
         usage: match &observed.usage {
             UsageReport::Reported(report) => Some(Reported {
                 output_tokens: report.usage.total_output_tokens(),
@@ -472,6 +473,7 @@ pub fn new_record(
         priced_by: None,
         request_sha256: None,
         response_sha256: None,
+        budgets: plan.budget_keys(),
     }
 }
 

@@ -1,9 +1,8 @@
-//! PURE: what is charged for an answer, by how it ended and what had come of it. One table, no IO.
+//! PURE: how an answer ended, by what had come of it. What is charged for that the refund rules say (`domain::refund_rules`).
 //!
-//! The rule: what the provider reported, if it is believable; else an estimate of what was relayed. Inference
-//! counts as begun when a 2xx head has arrived. Nothing came out: free.
+//! Inference counts as begun when a 2xx head has arrived. Nothing came out: free.
 
-use domain::request::Reason;
+use domain::{refund_rules::Pays, request::Reason};
 
 /// How the exchange with the winning upstream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +28,8 @@ pub struct Seen {
     pub finish: bool,
     /// The upstream reported an error inside its answer.
     pub error: bool,
+    /// The upstream's own moderation ended the answer.
+    pub filtered: bool,
     /// The upstream said that it ran another model than the one that was sold.
     pub substituted: bool,
     /// The upstream's final usage report, if it is believable.
@@ -62,69 +63,59 @@ pub struct Verdict {
     pub basis: Basis,
 }
 
-/// Decides about an answer that was read on without its client: one that came to nothing is free for whoever has left,
-/// too.
+impl Verdict {
+    /// By the rule of a reason.
+    fn of(reason: Reason, seen: &Seen) -> Self {
+        let reported_else_estimated = match seen.usage {
+            Some(_) => Basis::Reported,
+            None => Basis::Estimated,
+        };
+        let basis = match reason.rule().pays {
+            // what was noted last is recovery's to charge, and no answer ends by it
+            Pays::Nothing | Pays::NotedUsage => Basis::Nothing,
+            Pays::ReportedUsage | Pays::ReportedElseEstimatedUsage => reported_else_estimated,
+            Pays::EstimatedUsage => Basis::Estimated,
+        };
+        Self { reason, basis }
+    }
+}
+
+/// Decides about an answer that was read on without its client, because its provider bills it anyway. One that came to
+/// nothing is free for whoever has left, too.
 pub fn judge_unattended(read: Ended, seen: &Seen) -> Verdict {
     let attended = judge(read, seen);
     if attended.basis == Basis::Nothing {
         attended
     } else {
-        judge(Ended::ByClient, seen)
+        Verdict::of(Reason::ClientGoneBilledOn, seen)
     }
 }
 
 /// Decides.
 pub fn judge(ended: Ended, seen: &Seen) -> Verdict {
-    let free = |reason| Verdict {
-        reason,
-        basis: Basis::Nothing,
-    };
-    let estimated = |reason| Verdict {
-        reason,
-        basis: Basis::Estimated,
-    };
+    Verdict::of(reason(ended, seen), seen)
+}
+
+fn reason(ended: Ended, seen: &Seen) -> Reason {
     if seen.substituted {
-        return free(Reason::ModelSubstituted);
+        return Reason::ModelSubstituted;
     }
     // hidden reasoning is output that only the report knows of
     let produced = seen.output || seen.usage.is_some_and(|usage| usage.output_tokens > 0);
-    let basis = if seen.usage.is_some() {
-        Basis::Reported
-    } else {
-        Basis::Estimated
-    };
     match ended {
-        Ended::ByUpstream if seen.finish && !seen.error => {
-            if !produced {
-                return free(Reason::UpstreamNoOutput);
-            }
-            match seen.usage {
-                Some(_) => Verdict {
-                    reason: Reason::Completed,
-                    basis: Basis::Reported,
-                },
-                None => estimated(Reason::CompletedUsageEstimated),
-            }
-        }
-        Ended::ByUpstream | Ended::Broken | Ended::Unreadable => {
-            if !seen.output {
-                return free(Reason::UpstreamNoOutput);
-            }
-            Verdict {
-                reason: Reason::UpstreamCutOff,
-                basis,
-            }
-        }
-        Ended::TimedOut if !seen.output => free(Reason::TimeoutBeforeOutput),
-        Ended::TimedOut => Verdict {
-            reason: Reason::TimeoutAfterOutput,
-            basis,
+        Ended::ByUpstream if seen.finish && !seen.error => match seen.usage {
+            _ if seen.filtered && !seen.output => Reason::FilteredBeforeOutput,
+            _ if seen.filtered => Reason::FilteredAfterOutput,
+            _ if !produced => Reason::UpstreamNoOutput,
+            Some(_) => Reason::Completed,
+            None => Reason::CompletedUsageEstimated,
         },
+        Ended::ByUpstream | Ended::Broken | Ended::Unreadable if !seen.output => Reason::UpstreamNoOutput,
+        Ended::ByUpstream | Ended::Broken | Ended::Unreadable => Reason::UpstreamCutOff,
+        Ended::TimedOut if !seen.output => Reason::TimeoutBeforeOutput,
+        Ended::TimedOut => Reason::TimeoutAfterOutput,
         // the client chose to leave after inference had begun: the input was spent
-        Ended::ByClient => Verdict {
-            reason: Reason::ClientGone,
-            basis,
-        },
+        Ended::ByClient => Reason::ClientGone,
     }
 }
 
@@ -247,9 +238,39 @@ mod tests {
             ..Seen::default()
         };
         let whole = judge_unattended(Ended::ByUpstream, &seen);
-        assert_eq!((whole.reason, whole.basis), (Reason::ClientGone, Basis::Reported));
+        assert_eq!(
+            (whole.reason, whole.basis),
+            (Reason::ClientGoneBilledOn, Basis::Reported)
+        );
         for read in [Ended::ByUpstream, Ended::Broken, Ended::Unreadable, Ended::TimedOut] {
             assert_eq!(judge_unattended(read, &Seen::default()).basis, Basis::Nothing);
+        }
+    }
+
+    #[test]
+    fn what_the_providers_moderation_hid_is_free() {
+        for usage in [None, Some(Reported { output_tokens: 9 })] {
+            let seen = |output| Seen {
+                output,
+                finish: true,
+                filtered: true,
+                usage,
+                ..Seen::default()
+            };
+            let (before, after) = (
+                judge(Ended::ByUpstream, &seen(false)),
+                judge(Ended::ByUpstream, &seen(true)),
+            );
+            assert_eq!(
+                (before.reason, before.basis),
+                (Reason::FilteredBeforeOutput, Basis::Nothing)
+            );
+            let basis = if usage.is_some() {
+                Basis::Reported
+            } else {
+                Basis::Estimated
+            };
+            assert_eq!((after.reason, after.basis), (Reason::FilteredAfterOutput, basis));
         }
     }
 

@@ -40,8 +40,10 @@ pub struct Margin {
     pub key: String,
     /// How many requests ended.
     pub requests: i64,
-    /// What customers paid.
+    /// What customers paid, less what was given back of it since.
     pub revenue: i128,
+    /// What was given as goodwill.
+    pub goodwill: i128,
     /// What is owed to providers for them: for winning attempts, and what the operator bears beside them, whenever it
     /// became known.
     pub cost: i128,
@@ -72,10 +74,13 @@ pub async fn operator_margins(
     }
     let reference = reference_of(backend);
     let sql = format!(
-        "SELECT {key} AS group_key, COUNT(*) AS requests, CAST(SUM(c.amount) AS TEXT) AS revenue, \
+        "SELECT {key} AS group_key, COUNT(*) AS requests, \
+         CAST(SUM(c.amount - COALESCE(g.given_back, 0)) AS TEXT) AS revenue, \
+         CAST(SUM(COALESCE(g.goodwill, 0)) AS TEXT) AS goodwill, \
          CAST(SUM(c.provider_cost + c.unbilled + COALESCE(a.amount, 0)) AS TEXT) AS cost \
          FROM charge AS c LEFT JOIN request AS r ON r.id = c.request_id \
          LEFT JOIN ({COSTS_APART}) AS a ON a.reference = {reference} \
+         LEFT JOIN ({GIVEN}) AS g ON g.reference = {reference} \
          WHERE c.request_id >= $1 AND c.request_id < $2 {after} GROUP BY {key} ORDER BY {key} LIMIT {limit}"
     );
     let statement = Statement::from_sql_and_values(backend, sql, values);
@@ -89,6 +94,14 @@ const COSTS_APART: &str = "SELECT t.reference, CAST(SUM(e.amount) AS BIGINT) AS 
      FROM tx AS t JOIN entry AS e ON e.tx_id = t.id \
      WHERE t.kind IN ('late_cost', 'refused_cost') AND t.reference >= $3 AND t.reference < $4 AND e.amount > 0 \
      GROUP BY t.reference";
+
+/// What corrections gave: their debits.
+const GIVEN: &str = "SELECT t.reference, \
+     CAST(SUM(CASE WHEN t.kind = 'request_goodwill' THEN 0 ELSE e.amount END) AS BIGINT) AS given_back, \
+     CAST(SUM(CASE WHEN t.kind = 'request_goodwill' THEN e.amount ELSE 0 END) AS BIGINT) AS goodwill \
+     FROM tx AS t JOIN entry AS e ON e.tx_id = t.id \
+     WHERE t.kind IN ('true_up', 'request_refund', 'request_goodwill') AND t.reference >= $3 AND t.reference < $4 \
+     AND e.amount > 0 GROUP BY t.reference";
 
 /// A charge's request as transactions name it.
 const fn reference_of(backend: DbBackend) -> &'static str {
@@ -134,6 +147,7 @@ fn margin(row: &QueryResult, group_by: GroupBy) -> Result<Margin, StoreError> {
         key,
         requests: row.try_get("", "requests")?,
         revenue: sum("revenue")?,
+        goodwill: sum("goodwill")?,
         cost: sum("cost")?,
     })
 }

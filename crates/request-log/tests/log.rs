@@ -102,6 +102,7 @@ fn served(tenant: TenantId, key: KeyId, model: &str) -> RequestRecord {
         priced_by: None,
         request_sha256: None,
         response_sha256: None,
+        budgets: Vec::new(),
     }
 }
 

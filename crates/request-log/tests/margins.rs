@@ -83,6 +83,7 @@ impl Charged {
             attempts: vec![],
             request_sha256: None,
             response_sha256: None,
+            budgets: Vec::new(),
             priced_by: None,
         }
     }

@@ -1,8 +1,8 @@
 //! The row that a transaction inserts for everything that it puts into the log.
 
 use sea_orm::{ConnectionTrait, QueryResult};
-use store::{Database, StoreError, bulk::Rows};
-use transparency::{BatchContents, Hash, LeafKind, entry_hash, leaf_hash};
+use store::{Database, StoreError, Tx, bulk::Rows};
+use transparency::{BatchContents, Hash, LeafKind, Logged, entry_hash, leaf_hash};
 use uuid::{Builder, Uuid};
 
 /// A statement and its rows, to be sent together with others of the same transaction.
@@ -142,4 +142,20 @@ pub async fn batches(
     }
     let found = connection.query_all_raw(database.statement(SELECT, &rows)).await?;
     found.iter().map(read).collect()
+}
+
+/// The leaves of one batch, for who has a transaction open; none if there is no such batch.
+///
+/// # Errors
+/// What the database says; [`StoreError::Damaged`] for a batch that cannot be read.
+pub async fn leaves_of(tx: &Tx, batch: Uuid) -> Result<Vec<Logged>, StoreError> {
+    const SELECT: &str = "SELECT id, at_ms, root, ids, salts, leaf_values FROM log_batch WHERE id = $1";
+    let found = tx.query(SELECT, vec![batch.into()]).await?;
+    let Some(row) = found.first() else {
+        return Ok(Vec::new());
+    };
+    read(row)?
+        .contents
+        .leaves()
+        .ok_or_else(|| StoreError::damaged("log_batch.ids"))
 }

@@ -19,7 +19,7 @@ mod sequencer;
 
 pub use audit::{Finding, LogAudit};
 pub use copies::CopySettings;
-pub use draft::{BatchDraft, ChangeOfLog, StoredBatch, batches, movement_batch, writer_batch};
+pub use draft::{BatchDraft, ChangeOfLog, StoredBatch, batches, leaves_of, movement_batch, writer_batch};
 pub use error::LogError;
 pub use exporting::export;
 pub use publishing::{

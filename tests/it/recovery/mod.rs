@@ -17,7 +17,7 @@ use support::{TestApp, openai_body};
 /// The most output, in tokens, that may come between two notes of how far an answer has come.
 const INTERVAL_TOKENS: u64 = 256;
 
-fn pause_after(events: usize) -> Faults {
+pub fn pause_after(events: usize) -> Faults {
     let hold = Hold {
         gate: "rest".to_owned(),
         events,
@@ -35,7 +35,7 @@ fn faulty(faults: Faults) -> Rule {
     }
 }
 
-fn long_answer(tokens: usize, token_delay_ms: u64, faults: Faults) -> Rule {
+pub fn long_answer(tokens: usize, token_delay_ms: u64, faults: Faults) -> Rule {
     let answer = Answer::Generate(Generate {
         tokens: Some(tokens),
         token_delay_ms: Some(token_delay_ms),
@@ -54,18 +54,18 @@ fn up_to(max_tokens: u64, mut body: Value) -> Value {
 }
 
 /// One request, after which the node knows that the tenant is rich: the next one is sent before its hold is durable.
-async fn make_known(app: &TestApp) {
+pub async fn make_known(app: &TestApp) {
     let answer = app.client().openai(&openai_body(false)).await;
     app.closed(&answer.request_id()).await;
     app.simulator.reset();
 }
 
-fn id_of(response: &Response) -> String {
+pub fn id_of(response: &Response) -> String {
     response.headers()["x-request-id"].to_str().unwrap().to_owned()
 }
 
 /// Reads what still comes, as far as it comes.
-async fn read_rest(response: Response) -> String {
+pub async fn read_rest(response: Response) -> String {
     let mut text = Vec::new();
     let mut stream = response.bytes_stream();
     while let Some(Ok(chunk)) = stream.next().await {
@@ -86,7 +86,7 @@ fn amount(json: &Value) -> Amount {
 }
 
 /// What recovery would charge for all open requests together, in nano-USD.
-async fn noted(app: &TestApp) -> i64 {
+pub async fn noted(app: &TestApp) -> i64 {
     if app.backend.is_shared() {
         app.number(
             "SELECT CAST(COALESCE(SUM(CASE WHEN progress_json = '' THEN 0 ELSE \
@@ -121,7 +121,7 @@ async fn noted_output(app: &TestApp) -> u64 {
 }
 
 /// Waits until so many output tokens are noted: the upstream says nothing more, so what was read is noted in a moment.
-async fn wait_for_note(app: &TestApp, output_tokens: u64) {
+pub async fn wait_for_note(app: &TestApp, output_tokens: u64) {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let noted = noted_output(app).await;

@@ -52,6 +52,7 @@ fn record(tenant: TenantId, model: &str, reason: Reason) -> RequestRecord {
         priced_by: None,
         request_sha256: None,
         response_sha256: None,
+        budgets: Vec::new(),
     }
 }
 

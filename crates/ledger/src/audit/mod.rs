@@ -5,6 +5,7 @@
 //! Tables are read in pages of their keys, so that memory stays bounded and a large one can be read gently.
 
 mod budgets;
+mod corrections;
 mod guards;
 mod job;
 mod leaves;
@@ -133,6 +134,7 @@ async fn check_all(reader: &Reader<'_>, max_request_time: Duration) -> Result<Re
     checks.push(budgets::follow_from_holds(reader).await?);
     checks.push(revenue::charges_match_entries(reader).await?);
     checks.push(revenue::provider_costs_match_entries(reader).await?);
+    checks.extend(corrections::are_within_charges(reader).await?);
     checks.push(records::say_nothing_negative(reader).await?);
     checks.push(guards::are_there(reader).await?);
     checks.push(quarantine::none_is_open(reader).await?);

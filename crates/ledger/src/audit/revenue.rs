@@ -5,6 +5,7 @@ use std::time::Instant;
 use store::StoreError;
 
 use super::{Check, reader::Reader};
+use crate::corrections::TRANSACTION_KINDS;
 
 /// Compares what each usage transaction posted as revenue with the charges that name it.
 pub async fn charges_match_entries(reader: &Reader<'_>) -> Result<Check, StoreError> {
@@ -15,12 +16,17 @@ pub async fn charges_match_entries(reader: &Reader<'_>) -> Result<Check, StoreEr
     check.rows = count(reader, "SELECT COUNT(*) AS n FROM tx WHERE kind = 'usage'").await?;
     let since = Instant::now();
     // One pass over each table, because charges are not kept by transaction; what the database cannot sum in its own
-    // bounded memory it puts on disk. Charges are positive here, revenue is posted as a credit and so negative.
-    let sql = "SELECT v.tx_id AS id FROM (\
-               SELECT tx_id, amount + overrun AS amount FROM charge WHERE tx_id IS NOT NULL UNION ALL \
-               SELECT tx_id, amount FROM entry WHERE account = 'revenue_usage') v \
-               GROUP BY v.tx_id HAVING SUM(v.amount) <> 0 LIMIT 1";
-    if let Some(row) = reader.rows(sql, vec![]).await?.first() {
+    // bounded memory it puts on disk. Charges are positive here, revenue is posted as a credit and so negative. What
+    // corrections take back of it is compared with the charges one by one, elsewhere.
+    let sql = format!(
+        "SELECT v.tx_id AS id FROM (\
+         SELECT tx_id, amount + overrun AS amount FROM charge WHERE tx_id IS NOT NULL UNION ALL \
+         SELECT tx_id, amount FROM entry WHERE account = 'revenue_usage' UNION ALL \
+         SELECT e.tx_id, -e.amount AS amount FROM tx t JOIN entry e ON e.tx_id = t.id \
+         WHERE t.kind IN {TRANSACTION_KINDS} AND e.account = 'revenue_usage') v \
+         GROUP BY v.tx_id HAVING SUM(v.amount) <> 0 LIMIT 1"
+    );
+    if let Some(row) = reader.rows(&sql, vec![]).await?.first() {
         let id: uuid::Uuid = row.try_get("", "id")?;
         check.offend(|| format!("usage transaction {id} posts other revenue than its charges"));
     }

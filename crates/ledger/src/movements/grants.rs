@@ -2,9 +2,9 @@
 
 use domain::{Amount, LotId, TenantId, clock::UnixMs};
 use serde::{Deserialize, Serialize};
-use store::{StoreError, Tx, audit::Actor};
+use store::{Tx, audit::Actor};
 
-use super::{lock_account, post};
+use super::{lock_account, lots::insert_lot, post, receive, with_credit};
 use crate::{
     LedgerError,
     archive::{Movement, gate, record::LotRow, standing, transaction_row},
@@ -105,48 +105,29 @@ pub async fn grant(tx: &Tx, actor: &Actor, grant: &Grant) -> Result<Granted, Led
         GrantKind::Promotion | GrantKind::Goodwill => Amount::ZERO,
     };
     let credit = grant.amount.less(paid_debt);
-    let available = balance.available.checked_add(credit);
-    let available = available
-        // what is held comes back: the two together must fit as well
-        .filter(|available| available.checked_add(balance.held).is_some())
-        .ok_or(LedgerError::InvalidAmount(
-            "the balance would exceed the largest amount",
-        ))?;
+    let after = Balance {
+        debt: balance.debt.less(paid_debt),
+        ..with_credit(balance, credit)?
+    };
     let lot = (!credit.is_zero()).then(LotId::generate);
     let transaction = posting(grant, lot, credit, paid_debt);
     let mut movement = Movement::step(grant.tenant, version + 1, now);
-    movement
-        .0
-        .transactions
+    let part = &mut movement.0;
+    part.transactions
         .push(transaction_row(&transaction, actor.as_str(), now));
     post(tx, actor, transaction, now).await?;
     if let Some(lot) = lot {
-        insert_lot(tx, grant, lot, credit, now).await?;
+        let row = lot_row(grant, lot, credit, now);
+        insert_lot(tx, grant.tenant, &row).await?;
+        part.granted.push(row);
     }
-    tx.execute(
-        "UPDATE acct SET available = available + $2, debt = debt - $3, version = version + 1 WHERE tenant_id = $1",
-        vec![
-            grant.tenant.as_uuid().into(),
-            credit.nanos().into(),
-            paid_debt.nanos().into(),
-        ],
-    )
-    .await?;
-    let after = Balance {
-        available,
-        debt: balance.debt.less(paid_debt),
-        ..balance
-    };
-    movement.0.was = standing(balance);
-    movement.0.now = standing(after);
-    movement
-        .0
-        .granted
-        .extend(lot.map(|lot| lot_row(grant, lot, credit, now)));
+    receive(tx, grant.tenant, credit, paid_debt).await?;
+    part.was = standing(balance);
+    part.now = standing(after);
     Ok(Granted {
         lot,
         paid_debt,
-        available,
+        available: after.available,
         movement,
     })
 }
@@ -176,21 +157,4 @@ fn posting(grant: &Grant, lot: Option<LotId>, credit: Amount, paid_debt: Amount)
         reference: grant.source.clone(),
         posting,
     }
-}
-
-async fn insert_lot(tx: &Tx, grant: &Grant, lot: LotId, credit: Amount, now: UnixMs) -> Result<(), StoreError> {
-    tx.execute(
-        "INSERT INTO lot (id, tenant_id, kind, granted, remaining, expires_at_ms, created_at_ms) \
-         VALUES ($1, $2, $3, $4, $4, $5, $6)",
-        vec![
-            lot.as_uuid().into(),
-            grant.tenant.as_uuid().into(),
-            grant.kind.lot_kind().as_str().into(),
-            credit.nanos().into(),
-            grant.expires_at.map(|at| at.0).into(),
-            now.0.into(),
-        ],
-    )
-    .await?;
-    Ok(())
 }

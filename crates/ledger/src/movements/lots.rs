@@ -8,7 +8,7 @@ use crate::{
     LedgerError,
     archive::{
         Movement, gate,
-        record::{ClaimRow, TransactionRow},
+        record::{ClaimRow, LotRow, TransactionRow},
         standing,
     },
     chart::LotKind,
@@ -92,7 +92,7 @@ pub(super) async fn archived(tx: &Tx, before: &Locked, moved: Moved) -> Result<M
     Ok(movement)
 }
 
-async fn find_lot(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<Option<LockedLot>, StoreError> {
+pub(super) async fn find_lot(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<Option<LockedLot>, StoreError> {
     let lock = match tx.backend() {
         Backend::Postgres => "FOR UPDATE",
         Backend::Sqlite => "",
@@ -114,6 +114,23 @@ async fn find_lot(tx: &Tx, tenant: TenantId, lot: LotId) -> Result<Option<Locked
         expires_at: expires_at.map(UnixMs),
         claims: claims.iter().map(read_claim).collect::<Result<_, _>>()?,
     }))
+}
+
+/// A new lot.
+pub(super) async fn insert_lot(tx: &Tx, tenant: TenantId, lot: &LotRow) -> Result<(), StoreError> {
+    let sql = "INSERT INTO lot (id, tenant_id, kind, granted, remaining, expires_at_ms, created_at_ms) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    let values = vec![
+        lot.id.into(),
+        tenant.as_uuid().into(),
+        lot.kind.clone().into(),
+        lot.granted.into(),
+        lot.remaining.into(),
+        lot.expires_at_ms.into(),
+        lot.created_at_ms.into(),
+    ];
+    tx.execute(sql, values).await?;
+    Ok(())
 }
 
 /// What is left of a lot from now on.

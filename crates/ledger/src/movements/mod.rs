@@ -1,12 +1,14 @@
 //! Movements outside the writer: they run in their caller's transaction, take locks in the same order (account, lot,
 //! claim), and are conditional.
 
+mod correcting;
 mod expiry;
 mod grants;
 mod lots;
 mod release;
 mod withdrawal;
 
+pub use correcting::{Corrected, Correction, GivenBack, correct};
 pub use expiry::{Expired, expire_lots};
 pub use grants::{Grant, GrantKind, Granted, grant, open_account};
 pub use release::{Release, Released, release};
@@ -33,6 +35,30 @@ async fn lock_account(tx: &Tx, tenant: TenantId) -> Result<(Balance, i64), Store
         claimed: Amount::from_nanos(row.try_get("", "claimed")?),
     };
     Ok((balance, row.try_get("", "version")?))
+}
+
+/// A balance with more credit.
+///
+/// # Errors
+/// [`LedgerError::InvalidAmount`] when it would not fit.
+fn with_credit(balance: Balance, credit: Amount) -> Result<Balance, LedgerError> {
+    let available = balance.available.checked_add(credit);
+    let available = available
+        // what is held comes back: the two together must fit as well
+        .filter(|available| available.checked_add(balance.held).is_some())
+        .ok_or(LedgerError::InvalidAmount(
+            "the balance would exceed the largest amount",
+        ))?;
+    Ok(Balance { available, ..balance })
+}
+
+/// Writes that an account has received credit, and that debt was paid off.
+async fn receive(tx: &Tx, tenant: TenantId, credit: Amount, paid_debt: Amount) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE acct SET available = available + $2, debt = debt - $3, version = version + 1 WHERE tenant_id = $1";
+    let values = vec![tenant.as_uuid().into(), credit.nanos().into(), paid_debt.nanos().into()];
+    tx.execute(sql, values).await?;
+    Ok(())
 }
 
 /// Refuses what was posted before. The account is locked, so nobody posts it meanwhile.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     lots::{LockedLot, Moved, archived, lock, move_balance, set_remaining},
-    post, refuse_repetition,
+    post, refuse_repetition, with_credit,
 };
 use crate::{
     LedgerError,
@@ -81,12 +81,7 @@ pub async fn release(tx: &Tx, actor: &Actor, release: &Release) -> Result<Releas
         let most = suspended.checked_add(waiting).unwrap_or(Amount::MAX);
         return Err(LedgerError::MoreThanSuspended(most));
     }
-    let available = balance.available.checked_add(returned);
-    let available = available
-        .filter(|available| available.checked_add(balance.held).is_some())
-        .ok_or(LedgerError::InvalidAmount(
-            "the balance would exceed the largest amount",
-        ))?;
+    let available = with_credit(balance, returned)?.available;
     let remaining = lot.remaining.checked_add(returned).unwrap_or(Amount::MAX);
     if let Some(claim) = claim {
         lower_claim(tx, claim, unclaimed).await?;

@@ -6,12 +6,15 @@ use store::StoreError;
 
 mod books;
 mod budgets;
+mod corrections;
 mod logged;
 mod payable;
 
 pub use books::{EntryView, LotView, TransactionView, operator_lots, operator_transactions};
 pub use budgets::budgets;
+pub use corrections::{CorrectionView, corrections, operator_corrections};
 pub use logged::{LoggedCharge, logged_charge};
+pub(crate) use logged::{charges_of_transaction, operator_logged_charge};
 pub use payable::operator_booked_cost;
 
 use crate::{items::ChargeRow, rules::Balance, sql_store::read_charge};
@@ -107,7 +110,7 @@ pub async fn operator_charge(
 /// # Errors
 /// What the database says.
 pub async fn operator_charges(
-    connection: &DatabaseConnection,
+    connection: &impl ConnectionTrait,
     requests: &[RequestId],
 ) -> Result<Vec<ClosedCharge>, StoreError> {
     if requests.is_empty() {

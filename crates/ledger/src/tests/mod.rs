@@ -43,6 +43,7 @@ mod audit;
 mod batches;
 mod budgets;
 mod contention;
+mod corrections;
 mod expiry;
 mod grants;
 mod lifetimes;

@@ -17,6 +17,7 @@ on_every_database! {
     what_was_sent_before_a_refusal_is_the_operators,
     progress_never_goes_back,
     what_is_free_by_rule_stays_free_and_is_given_back_whole,
+    a_panic_gives_everything_back,
 }
 
 /// A request whose process dies: its hold is never ended.
@@ -214,4 +215,21 @@ async fn what_is_free_by_rule_stays_free_and_is_given_back_whole(world: &World) 
     assert_eq!(world.number(sql).await, 1);
     assert!(world.posted("operator_loss:unbilled").await > 0);
     drop(next_boot);
+}
+
+/// The refund rule of `internal_error`: whoever holds the credit panics, and nothing is charged.
+async fn a_panic_gives_everything_back(world: &World) {
+    let (ledger, tenant) = (world.ledger().await, world.tenant(1_000).await);
+    let hold = ledger.hold(hold_request(tenant, 100)).await.unwrap();
+    let panicking = tokio::spawn(async move {
+        let _kept = hold;
+        panic!("an error of ours");
+    });
+    assert!(panicking.await.unwrap_err().is_panic());
+    world.wait_for_charges(1).await;
+    let free = "SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'internal_error' AND amount = 0";
+    assert_eq!(world.number(free).await, 1);
+    assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
+    assert_eq!(Reason::InternalError.rule().pays, domain::refund_rules::Pays::Nothing);
+    ledger.drain().await;
 }

@@ -8,6 +8,7 @@ use crate::{
     LedgerError, LedgerStore, Refusal,
     batch::{Item, Locking},
     claims::Purpose::{Expiry, Refund, Suspension},
+    corrections::CorrectionKind,
     movements::{
         self,
         GrantKind::{Goodwill, Payment, Promotion},
@@ -319,14 +320,14 @@ async fn a_suspension_is_released_to_its_lot(world: &World) {
     assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
 }
 
-/// Holds, ends, grants, withdrawals and releases in any order: the auditor finds nothing wrong on the way.
+/// Holds, ends, grants, withdrawals, releases and corrections in any order: the auditor finds nothing wrong on the way.
 async fn random_histories_keep_the_books(world: &World) {
     let (mut batches, tenant) = (world.batches().await, world.tenant(0).await);
     let mut dice = Dice(0x5eed_0b00_c0de);
-    let (mut suspended, mut open) = (Vec::new(), Vec::new());
-    for turn in 0..240 {
+    let (mut suspended, mut open, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+    for turn in 0..280 {
         let amount = dice.up_to(400) + 1;
-        match dice.up_to(10) {
+        match dice.up_to(12) {
             0 => {
                 let kind = [Payment, Payment, Promotion][dice.index(3)];
                 lot_of(world, tenant, kind, amount).await;
@@ -340,6 +341,7 @@ async fn random_histories_keep_the_books(world: &World) {
             }
             4 | 5 if !open.is_empty() => {
                 let hold = open.swap_remove(dice.index(open.len()));
+                ended.push(hold.request);
                 let end = match dice.up_to(3) {
                     0 => void_item(&hold),
                     _ => settle_item(&hold, u64::try_from(dice.up_to(hold.amount.nanos() + 20)).unwrap()),
@@ -350,6 +352,13 @@ async fn random_histories_keep_the_books(world: &World) {
                 let lot = suspended[dice.index(suspended.len())];
                 // more than is suspended makes no sense, and then nothing may have happened
                 let _ = give_back(world, tenant, lot, amount % 60 + 1, &turn.to_string()).await;
+            }
+            10 | 11 if !ended.is_empty() => {
+                let request = ended[dice.index(ended.len())];
+                let kind = CorrectionKind::ALL[dice.index(3)];
+                let amount = [None, Some(amount % 90 + 1)][dice.index(2)];
+                // more than was charged makes no sense, and then nothing may have happened
+                let _ = world.correct(request, kind, amount, &turn.to_string()).await;
             }
             _ => {
                 let mut lots = reading::operator_lots(world.database.readers(), tenant).await.unwrap();
@@ -372,7 +381,17 @@ async fn random_histories_keep_the_books(world: &World) {
             world.assert_clean().await;
         }
     }
-    for kind in ["claim", "refund", "expiry", "suspension", "release", "usage"] {
+    for kind in [
+        "claim",
+        "refund",
+        "expiry",
+        "suspension",
+        "release",
+        "usage",
+        "true_up",
+        "request_refund",
+        "request_goodwill",
+    ] {
         let found = world
             .number(&format!("SELECT COUNT(*) FROM tx WHERE kind = '{kind}'"))
             .await;

@@ -387,6 +387,7 @@ pub fn record(request: RequestId, tenant: TenantId, model: &str) -> Box<RequestR
         priced_by: None,
         request_sha256: None,
         response_sha256: None,
+        budgets: Vec::new(),
     })
 }
 

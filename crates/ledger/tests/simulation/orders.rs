@@ -159,5 +159,6 @@ pub fn record_of(order: &Order) -> Box<RequestRecord> {
         priced_by: None,
         request_sha256: None,
         response_sha256: None,
+        budgets: Vec::new(),
     })
 }

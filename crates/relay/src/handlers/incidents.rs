@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::header,
     web::{Data, Path, Query},
 };
 use domain::{Amount, IncidentId, RequestId, clock::UnixMs};
@@ -14,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::RelayError,
-    handlers::models::dialect_of,
+    handlers::{cacheable::respond_cacheable, models::dialect_of},
     parts::{Relay, RelayParts},
     price_list::Rendered,
     reply::error_response,
 };
 
 /// For how long others may keep the feed, in seconds.
-const MAX_AGE_S: u32 = 10;
+const MAX_AGE_S: i64 = 10;
 const DEFAULT_LIMIT: u32 = 20;
 const MOST: u32 = 100;
 const JSON: &str = "application/json";
@@ -256,29 +255,8 @@ fn unreadable(error: IncidentError) -> RelayError {
 }
 
 fn answer(request: &HttpRequest, content_type: &'static str, found: Result<Vec<u8>, RelayError>) -> HttpResponse {
-    let rendered = match found {
-        Ok(body) => Rendered::new(body, None),
-        Err(error) => return error_response(dialect_of(request.headers()), RequestId::generate(), &error),
-    };
-    let known = request.headers().get_all(header::IF_NONE_MATCH);
-    let is_known = known
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| tag.trim().trim_start_matches("W/") == rendered.etag);
-    let mut response = if is_known {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
-    response
-        .insert_header((header::ETAG, rendered.etag.as_str()))
-        .insert_header((header::CACHE_CONTROL, format!("public, max-age={MAX_AGE_S}")))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    if is_known {
-        return response.finish();
+    match found {
+        Ok(body) => respond_cacheable(&Rendered::new(body, None), content_type, MAX_AGE_S, request.headers()),
+        Err(error) => error_response(dialect_of(request.headers()), RequestId::generate(), &error),
     }
-    response
-        .insert_header((header::CONTENT_TYPE, content_type))
-        .body(rendered.body)
 }

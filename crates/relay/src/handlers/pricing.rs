@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::RelayError,
-    handlers::{models::dialect_of, pricing_csv::ToCsv},
+    handlers::{cacheable::respond_cacheable, models::dialect_of, pricing_csv::ToCsv},
     parts::{Relay, RelayParts},
     price_list::{Format, Rendered, Wanted},
     reply::error_response,
@@ -58,7 +58,9 @@ pub async fn show_prices(relay: Data<Relay>, request: HttpRequest) -> HttpRespon
         }),
     };
     match found {
-        Ok((rendered, format, max_age_s)) => respond(&rendered, format, max_age_s, request.headers()),
+        Ok((rendered, format, max_age_s)) => {
+            respond_cacheable(&rendered, format.content_type(), max_age_s, request.headers())
+        }
         Err(error) => error_response(dialect_of(request.headers()), RequestId::generate(), &error),
     }
 }
@@ -157,35 +159,6 @@ fn write<T: Serialize + ToCsv>(format: Format, notice_days: u32, list: T) -> Res
             RelayError::Internal
         }),
     }
-}
-
-fn respond(rendered: &Rendered, format: Format, max_age_s: i64, headers: &HeaderMap) -> HttpResponse {
-    let known = headers
-        .get_all(header::IF_NONE_MATCH)
-        .filter_map(|value| value.to_str().ok());
-    let mut tags = known
-        .flat_map(|value| value.split(','))
-        .map(|tag| tag.trim().trim_start_matches("W/"));
-    let is_known = tags.any(|tag| tag == "*" || tag == rendered.etag);
-    let mut response = if is_known {
-        HttpResponse::NotModified()
-    } else {
-        HttpResponse::Ok()
-    };
-    response
-        .insert_header((header::ETAG, rendered.etag.as_str()))
-        .insert_header((header::CACHE_CONTROL, format!("public, max-age={max_age_s}")))
-        .insert_header((header::VARY, "accept"))
-        .insert_header((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
-        .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"));
-    if is_known {
-        return response.finish();
-    }
-    let content_type = match format {
-        Format::Json => "application/json",
-        Format::Csv => "text/csv; charset=utf-8",
-    };
-    response.content_type(content_type).body(rendered.body.clone())
 }
 
 fn format_of(asked: Option<&str>, headers: &HeaderMap) -> Result<Format, RelayError> {

@@ -11,8 +11,12 @@ use domain::{
     scope::TenantScope,
     usage::{Usage, UsageSource},
 };
-use ledger::reading::{self, ClosedCharge};
+use ledger::{
+    corrections::CorrectionKind,
+    reading::{self, ClosedCharge, CorrectionView},
+};
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::{
     caller::authenticate, error::RelayError, handlers::models::dialect_of, parts::Relay, reply::error_response,
@@ -28,12 +32,40 @@ struct RequestAnswer {
     explanation: Option<&'static str>,
     held_usd: Amount,
     cost_usd: Option<Amount>,
+    /// What was given back of the cost, or beside it, since: in order.
+    corrections: Vec<CorrectionAnswer>,
+    /// What is left of the cost after the corrections.
+    net_cost_usd: Option<Amount>,
     closed_at: Option<String>,
     price_version: Option<i64>,
     /// The incidents that concern it: `GET /v1/incidents/{id}`.
     incidents: Vec<IncidentId>,
     #[serde(flatten)]
     story: Option<Story>,
+}
+
+/// Something that was given after the charge.
+#[derive(Serialize)]
+struct CorrectionAnswer {
+    /// `true_up` or `refund` (both lower the cost), or `goodwill`.
+    kind: CorrectionKind,
+    amount_usd: Amount,
+    explanation: &'static str,
+    /// Its ledger transaction, which the transparency log states.
+    transaction: Uuid,
+    at: String,
+}
+
+impl From<CorrectionView> for CorrectionAnswer {
+    fn from(made: CorrectionView) -> Self {
+        Self {
+            kind: made.kind,
+            amount_usd: made.amount,
+            explanation: made.kind.explanation(),
+            transaction: made.transaction,
+            at: made.at.to_rfc3339(),
+        }
+    }
 }
 
 /// What the request log adds to the charge.
@@ -95,7 +127,8 @@ async fn find(relay: &Relay, scope: TenantScope, id: &str) -> Result<RequestAnsw
             tracing::error!(%error, "the incidents of a request could not be read");
             RelayError::Unavailable
         })?;
-        return Ok(closed(id, &charge, record, incidents));
+        let corrections = reading::corrections(connection, scope, id).await.map_err(unreadable)?;
+        return Ok(closed(id, &charge, corrections, incidents, record));
     }
     // its end may have been written between the two readings; then it is found by asking again
     let held = reading::open_hold(connection, scope, id).await.map_err(unreadable)?;
@@ -111,6 +144,8 @@ const fn open(id: RequestId, held: Amount) -> RequestAnswer {
         explanation: None,
         held_usd: held,
         cost_usd: None,
+        corrections: Vec::new(),
+        net_cost_usd: None,
         closed_at: None,
         price_version: None,
         incidents: Vec::new(),
@@ -121,8 +156,9 @@ const fn open(id: RequestId, held: Amount) -> RequestAnswer {
 fn closed(
     id: RequestId,
     charge: &ClosedCharge,
-    record: Option<RequestRecord>,
+    corrections: Vec<CorrectionView>,
     incidents: Vec<IncidentId>,
+    record: Option<RequestRecord>,
 ) -> RequestAnswer {
     RequestAnswer {
         object: "request",
@@ -132,6 +168,8 @@ fn closed(
         explanation: Some(charge.row.reason.explanation()),
         held_usd: charge.row.held,
         cost_usd: Some(charge.row.amount),
+        net_cost_usd: Some(CorrectionView::net_charge(charge.row.amount, &corrections)),
+        corrections: corrections.into_iter().map(CorrectionAnswer::from).collect(),
         closed_at: Some(charge.closed_at.to_rfc3339()),
         price_version: Some(charge.row.price_version),
         incidents,

@@ -13,7 +13,8 @@ use crate::{
     NodeSpools, ProviderCost, RefusedCost,
     archive::{Archive, ArchiveSettings, ReplayOrder},
     claims::Purpose,
-    movements::{self, Grant, GrantKind, Release, Withdrawal},
+    corrections::CorrectionKind,
+    movements::{self, Correction, Grant, GrantKind, Release, Withdrawal},
     tests::world::{MAX_REQUEST_TIME, World, charge_of, completed, ending, hold_request, record},
 };
 
@@ -56,6 +57,7 @@ pub struct History<'a> {
     pub dice: Dice,
     progress: u64,
     open: Vec<(usize, HoldRequest, Hold)>,
+    ended: Vec<HoldRequest>,
 }
 
 impl<'a> History<'a> {
@@ -72,6 +74,7 @@ impl<'a> History<'a> {
             dice: Dice::new(seed),
             progress: 0,
             open: Vec::new(),
+            ended: Vec::new(),
         };
         for _ in 0..nodes {
             history.add_node(NodeId::generate(), 0).await;
@@ -93,6 +96,7 @@ impl<'a> History<'a> {
             dice: self.dice,
             progress: self.progress,
             open: self.open,
+            ended: self.ended,
         }
     }
 
@@ -223,6 +227,40 @@ impl<'a> History<'a> {
         }
     }
 
+    /// Something of a charge goes back, or goodwill is given for it.
+    async fn correct(&mut self) {
+        if self.ended.is_empty() {
+            return;
+        }
+        let which = usize::try_from(self.dice.below(self.ended.len() as u64)).unwrap();
+        let request = &self.ended[which];
+        let kind = CorrectionKind::ALL[usize::try_from(self.dice.below(3)).unwrap()];
+        let amount = (self.dice.below(2) == 0).then(|| i64::try_from(self.dice.below(900) + 1).unwrap());
+        let correction = Correction {
+            request: request.request,
+            kind,
+            amount: amount.map(Amount::from_nanos),
+            source: Uuid::new_v4().to_string(),
+            budgets: request.budgets.iter().map(|claim| claim.key).collect(),
+        };
+        let (tx, actor) = (self.world.database.begin().await.unwrap(), Actor::system("test"));
+        match movements::correct(&tx, &actor, &correction).await {
+            Ok(corrected) => {
+                tx.commit().await.unwrap();
+                let node = self.any_node();
+                self.nodes[node].archive.keep(corrected.movement);
+            }
+            // its end may wait yet, or have been declared lost with its lots; and little may be left
+            Err(
+                LedgerError::UnknownCharge
+                | LedgerError::MoreThanCharged(_)
+                | LedgerError::MoreThanHeld(_)
+                | LedgerError::Store(StoreError::MissingReference | StoreError::Busy | StoreError::Contradiction(_)),
+            ) => tx.rollback().await.unwrap(),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
     /// So many random things happen.
     pub async fn go_on(&mut self, steps: usize) {
         for _ in 0..steps {
@@ -242,7 +280,8 @@ impl<'a> History<'a> {
                 3..=9 => self.hold().await,
                 10..=12 => self.progress(),
                 13..=18 => self.end().await,
-                19..=22 => self.withdraw_or_release().await,
+                19..=21 => self.withdraw_or_release().await,
+                22 => self.correct().await,
                 _ => self.end_late().await,
             }
         }
@@ -306,6 +345,7 @@ impl<'a> History<'a> {
         }
         let which = usize::try_from(self.dice.below(self.open.len() as u64)).unwrap();
         let (node, request, hold) = self.open.swap_remove(which);
+        self.ended.push(request.clone());
         let mut end = completed();
         end.record = Some(record(request.request, request.tenant, "some"));
         match self.dice.below(4) {

@@ -30,6 +30,11 @@ async fn a_replay_brings_everything_back_row_by_row(world: &World) {
         history.stop().await;
         let expected = rows_of(world).await;
         assert!(rows_of(&backup).await != expected, "something was lost");
+        let corrected = |kind: &str| expected["tx"].iter().any(|line| line.contains(kind));
+        assert!(
+            corrected("request_refund") || corrected("true_up"),
+            "corrections are among it"
+        );
         for _ in 0..2 {
             let order = history.order(own);
             assert!(order.archives.len() > 6, "{:?}", order.archives);

@@ -55,6 +55,7 @@ impl AnthropicEvents {
             b"message_delta" => {
                 let delta = object.object("delta").unwrap_or_default();
                 observed.finish_seen |= delta.get("stop_reason").is_some_and(json::has_content);
+                observed.filtered |= was_refused(&delta);
                 self.note_usage(object, false, observed);
             }
             b"content_block_start" => {
@@ -126,6 +127,11 @@ fn block_holds_output(block: &Object<'_>) -> bool {
     }
 }
 
+/// Whether Anthropic's classifiers ended the answer.
+fn was_refused(said: &Object<'_>) -> bool {
+    said.string("stop_reason").as_deref() == Some("refusal")
+}
+
 /// Reads a whole body.
 pub(crate) fn observe_body(body: &Object<'_>) -> Observed {
     let mut observed = Observed {
@@ -136,6 +142,7 @@ pub(crate) fn observe_body(body: &Object<'_>) -> Observed {
         observed.note_model(&model);
     }
     observed.finish_seen = body.get("stop_reason").is_some_and(json::has_content);
+    observed.filtered = was_refused(body);
     if body.string("type").as_deref() == Some("error") || body.get("error").is_some() {
         note_error(body, &mut observed);
     }

@@ -102,6 +102,7 @@ impl OpenaiEvents {
                 self.finished
                     .insert(choice.get("index").and_then(|index| index.parse().ok()).unwrap_or(0));
             }
+            observed.filtered |= was_filtered(&choice);
             let delta = choice.object("delta").or_else(|| choice.object("message"));
             observed.output_began |= delta.is_some_and(|delta| holds_output(&delta));
         }
@@ -156,6 +157,11 @@ fn note_usage(object: &Object<'_>, profile: UsageProfile, observed: &mut Observe
     true
 }
 
+/// Whether the provider's content filter ended a choice.
+fn was_filtered(choice: &Object<'_>) -> bool {
+    choice.string("finish_reason").as_deref() == Some("content_filter")
+}
+
 /// Whether a delta or message holds anything beside its role.
 fn holds_output(delta: &Object<'_>) -> bool {
     delta.members().iter().any(|member| {
@@ -176,6 +182,7 @@ pub(crate) fn observe_body(profile: UsageProfile, body: &Object<'_>) -> Observed
     observed.finish_seen = !choices.is_empty();
     for choice in choices.into_iter().filter_map(Object::nested) {
         observed.finish_seen &= choice.get("finish_reason").is_some_and(json::has_content);
+        observed.filtered |= was_filtered(&choice);
         observed.output_began |= choice.object("message").is_some_and(|message| holds_output(&message));
     }
     observed
