@@ -253,7 +253,8 @@ async fn recovery_gives_an_answer_of_another_model_back_whole() {
         }),
         ..Faults::default()
     };
-    let mut until_then = fixed(chunks(&names), pause(50));
+    // an event is two lines, and each line is a chunk
+    let mut until_then = fixed(chunks(&names), pause(100));
     until_then.times = Some(1);
     app.simulator.script(until_then).unwrap();
     let begun = app.client().begin("/v1/chat/completions", &openai_body(true)).await;

@@ -16,6 +16,7 @@ mod done_once;
 mod error;
 mod grants;
 mod incident_refunds;
+mod incident_requests;
 mod incidents;
 mod input;
 mod keys;
@@ -109,6 +110,7 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(nodes::routes)
         .configure(requests::routes)
         .configure(incidents::routes)
+        .configure(incident_requests::routes)
         .configure(incident_refunds::routes)
         .configure(provider_statements::routes)
         .configure(audit_log::routes)
