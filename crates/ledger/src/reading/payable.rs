@@ -1,7 +1,7 @@
 //! What the ledger booked as owed to a provider.
 
 use domain::{Amount, clock::UnixMs};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, TransactionTrait};
 use store::StoreError;
 
 use super::rows;
@@ -21,7 +21,13 @@ pub async fn operator_booked_cost(
     let sql = "SELECT CAST(COALESCE(SUM(e.amount), 0) AS TEXT) AS owed FROM tx AS t JOIN entry AS e ON e.tx_id = t.id \
          WHERE t.at_ms >= $1 AND t.at_ms < $2 AND e.account = $3";
     let account = Account::ProviderPayable(provider.to_owned()).to_string();
-    let found = rows(connection, sql, vec![from.0.into(), to.0.into(), account.into()]).await?;
+    let tx = connection.begin().await?;
+    if tx.get_database_backend() == DbBackend::Postgres {
+        // a month of large books takes its time, and nobody waits for it
+        tx.execute_unprepared("SET LOCAL statement_timeout = '10min'").await?;
+    }
+    let found = rows(&tx, sql, vec![from.0.into(), to.0.into(), account.into()]).await?;
+    tx.rollback().await?;
     let owed: String = found
         .first()
         .map_or_else(|| Ok("0".to_owned()), |row| row.try_get("", "owed"))?;
