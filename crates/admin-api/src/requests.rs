@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use actix_web::{get, web::Json};
 use domain::{
-    CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,
+    Amount, CredentialId, KeyId, OfferId, PoolId, RequestId, TenantId,
     pricing::Multipliers,
     request::{AttemptRecord, Reason, RequestRecord},
     usage::{Usage, UsageSource},
@@ -95,9 +95,8 @@ struct Request {
     charge: Option<RequestCharge>,
     /// What was given back or beside it since, in order.
     corrections: Vec<RequestCorrection>,
-    /// What is left of the charge after the corrections; `null` when the ledger has posted nothing.
-    #[schema(required)]
-    net_charge_usd: Option<Usd>,
+    /// What is left of the charge after the corrections; nothing without a charge.
+    net_charge_usd: Usd,
     /// What happened; `null` for a request whose node stopped before it could tell.
     #[schema(required)]
     record: Option<RequestLogEntry>,
@@ -305,8 +304,9 @@ impl Request {
     }
 }
 
-fn net_charge(charge: Option<&ClosedCharge>, corrections: &[CorrectionView]) -> Option<Usd> {
-    charge.map(|charge| Usd(CorrectionView::net_charge(charge.row.amount, corrections)))
+fn net_charge(charge: Option<&ClosedCharge>, corrections: &[CorrectionView]) -> Usd {
+    let charged = charge.map_or(Amount::ZERO, |charge| charge.row.amount);
+    Usd(CorrectionView::net_charge(charged, corrections))
 }
 
 /// Which requests to list.

@@ -45,6 +45,7 @@ pub(super) struct NewCorrectionInput {
     pub kind: CorrectionPurpose,
     /// More than zero, and no more than is left of the charge; absent for all of it, which only a refund may be.
     #[serde(default)]
+    #[schema(value_type = Usd, required = false)]
     pub amount_usd: Option<Usd>,
     /// Why, for people and the audit log: 1 to 500 characters without line breaks.
     pub reason: String,
@@ -61,6 +62,7 @@ pub(super) struct NewCorrectionsInput {
     pub kind: CorrectionPurpose,
     /// Of each request: more than zero; absent for all that is left of its charge, which only a refund may be.
     #[serde(default)]
+    #[schema(value_type = Usd, required = false)]
     pub amount_usd: Option<Usd>,
     /// Why, for people and the audit log: 1 to 500 characters without line breaks.
     pub reason: String,

@@ -1,6 +1,7 @@
 //! The rules against a small sequential model: random histories of two tenants, and after each step the books must be
 //! what the model says and keep their invariants.
 
+mod correcting;
 mod purse;
 
 use std::collections::BTreeMap;

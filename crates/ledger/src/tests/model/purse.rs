@@ -21,6 +21,8 @@ pub struct Purse {
     pub open: BTreeMap<u128, (i64, [bool; 2])>,
     /// request -> charged.
     pub ended: BTreeMap<u128, i64>,
+    /// What requests have spent of each lot, less what was given back.
+    pub spent: BTreeMap<LotName, i64>,
     pub debt: i64,
     /// In each budget.
     pub used: [i64; 2],
@@ -73,10 +75,11 @@ impl Purse {
         };
         let charge = wanted.min(amount);
         let mut left = charge;
-        for lot in self.lots.values_mut() {
+        for (name, lot) in &mut self.lots {
             let part = left.min(*lot);
             *lot -= part;
             left -= part;
+            *self.spent.entry(*name).or_default() += part;
         }
         self.lower_claims();
         self.serve_claims(amount - charge);
