@@ -11,6 +11,8 @@ mod m20261121_000010_price_book;
 mod m20261121_000011_price_facts;
 mod m20261121_000020_transparency;
 mod m20261130_000030_corrections;
+mod m20261130_000040_served_names;
+mod m20261130_000041_incidents;
 mod m20261130_000050_writer_speed;
 mod schema;
 
@@ -34,6 +36,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000011_price_facts::Migration),
             Box::new(m20261121_000020_transparency::Migration),
             Box::new(m20261130_000030_corrections::Migration),
+            Box::new(m20261130_000040_served_names::Migration),
+            Box::new(m20261130_000041_incidents::Migration),
             Box::new(m20261130_000050_writer_speed::Migration),
         ]
     }

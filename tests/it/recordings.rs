@@ -123,14 +123,48 @@ const SONNET: Prices = Prices {
     multiplier_tenths: 10,
 };
 
+/// One model is sold here, and whatever was recorded answers for it.
+async fn accept_recorded_models(app: &TestApp, model: &str, answers: &[Recording]) {
+    let named = |body: &str| -> Vec<String> {
+        let after = |key: &str| {
+            body.split(key)
+                .skip(1)
+                .map(str::trim_start)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        after("\"model\":")
+            .iter()
+            .filter_map(|rest| Some(rest.strip_prefix('"')?.split_once('"')?.0.to_owned()))
+            .collect()
+    };
+    let names: std::collections::BTreeSet<String> = answers
+        .iter()
+        .flat_map(|answer| named(&answer.body))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let offers = app.admin.get("/offers").await;
+    let offer = offers["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|offer| offer["model"] == model);
+    let path = format!("/offers/{}", offer.unwrap()["id"].as_str().unwrap());
+    app.admin
+        .change(&path, serde_json::json!({ "served_names": names }))
+        .await;
+}
+
 async fn replay_all(provider: &str, format: &str, path: &str, model: &str, prices: &Prices) {
     let mut app = TestApp::start().await;
     let (_, key) = app.tenant_with("1000", support::KeyOptions::default()).await;
     let client = app.client_with(&key);
-    for recording in recordings(provider, format)
-        .iter()
+    let answers: Vec<Recording> = recordings(provider, format)
+        .into_iter()
         .filter(|recording| recording.status == 200)
-    {
+        .collect();
+    accept_recorded_models(&app, model, &answers).await;
+    for recording in &answers {
         let body = request_for(recording, model);
         for chunks in CHUNKINGS {
             app.simulator.script(replay(recording, chunks.clone())).unwrap();

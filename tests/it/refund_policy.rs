@@ -164,6 +164,7 @@ proofs! {
     UpstreamNoOutput by an_answer_of_nothing,
     UpstreamFailed by a_provider_that_fails,
     UpstreamRejected by a_provider_that_refuses,
+    ModelSubstituted by an_answer_of_another_model,
     FilteredBeforeOutput by moderation_before_output,
     FilteredAfterOutput by moderation_after_output,
     TimeoutBeforeOutput by silence_before_output,

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["domain", "store", "outbound", "transparency", "transparency-log"],
     ),
     ("rate-limiter", &["domain", "store", "outbound"]),
+    ("incidents", &["domain", "store", "outbound"]),
     ("request-log", &["domain", "store", "outbound"]),
     // layer 3
     (
@@ -40,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "accounts",
             "catalog",
             "ledger",
+            "incidents",
             "rate-limiter",
             "request-log",
             "transparency",
@@ -57,6 +59,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "accounts",
             "catalog",
             "ledger",
+            "incidents",
             "rate-limiter",
             "request-log",
         ],
@@ -103,13 +106,14 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
             "accounts",
             "catalog",
             "ledger",
+            "incidents",
             "request-log",
         ],
         "only the store and the crates that own tables speak SQL",
     ),
     (
         "sqlx",
-        &["store", "accounts", "catalog", "ledger", "request-log"],
+        &["store", "accounts", "catalog", "ledger", "incidents", "request-log"],
         "only the store and the crates that own tables speak SQL",
     ),
     (

@@ -45,6 +45,7 @@ const SCHEME: &str = "operator_token";
         (name = "ledger", description = "Balances, lots and transactions."),
         (name = "nodes", description = "Relay processes that write to the ledger."),
         (name = "requests", description = "What happened to every request, and what it cost."),
+        (name = "incidents", description = "What went wrong, which requests it concerns, and what providers billed."),
         (name = "audit", description = "Who changed what."),
         (name = "operator tokens", description = "Access to this API."),
         (name = "meta", description = "This document.")

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use ::incidents::IncidentError;
 use accounts::AccountsError;
 use actix_web::{
     HttpResponse, ResponseError,
@@ -212,6 +213,17 @@ impl From<CatalogError> for AdminError {
             },
             CatalogError::Pricing(_) => Self::new(ErrorCode::RuleBroken, message),
             CatalogError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<IncidentError> for AdminError {
+    fn from(error: IncidentError) -> Self {
+        match error {
+            IncidentError::NotFound => Self::not_found("incident"),
+            IncidentError::Resolved => Self::new(ErrorCode::Conflict, error.to_string()),
+            IncidentError::Invalid { field, problem } => Self::invalid(field, problem),
+            IncidentError::Store(error) => error.into(),
         }
     }
 }

@@ -12,8 +12,12 @@ mod correcting;
 mod corrections;
 mod credentials;
 mod document;
+mod done_once;
 mod error;
 mod grants;
+mod incident_refunds;
+mod incident_requests;
+mod incidents;
 mod input;
 mod keys;
 mod ledger_view;
@@ -27,6 +31,7 @@ mod page;
 mod pools;
 mod price_preview;
 mod prices;
+mod provider_statements;
 mod providers;
 mod reports;
 mod requests;
@@ -104,6 +109,10 @@ fn resources(config: &mut ServiceConfig<'_>) {
         .configure(ledger_view::routes)
         .configure(nodes::routes)
         .configure(requests::routes)
+        .configure(incidents::routes)
+        .configure(incident_requests::routes)
+        .configure(incident_refunds::routes)
+        .configure(provider_statements::routes)
         .configure(audit_log::routes)
         .configure(operator_tokens::routes)
         .configure(document::routes);

@@ -41,6 +41,10 @@ struct Offer {
     weight: u32,
     /// Whether it is for sale.
     enabled: bool,
+    /// The names that the upstream may report, each also with a date behind it. An answer under any other name is free.
+    served_names: Vec<String>,
+    /// Whether these are the default: the upstream's, the catalog's and the vendor's names and their known snapshots.
+    served_names_are_default: bool,
     created_at: Instant,
     /// The list price published last, in the catalog's form: USD per 1,000,000 tokens as decimal strings. It may take
     /// effect later.
@@ -51,9 +55,13 @@ struct Offer {
     price_version: Option<i64>,
 }
 
-impl From<OfferView> for Offer {
-    fn from(view: OfferView) -> Self {
+impl Offer {
+    fn of(view: OfferView) -> Self {
+        // without the seed there is no server: nothing is lost by an empty list
+        let names = view.names_in_force().unwrap_or_default();
         Self {
+            served_names: names.as_slice().to_vec(),
+            served_names_are_default: view.served_names.is_empty(),
             id: view.id,
             model: view.model,
             pool: view.pool,
@@ -97,6 +105,8 @@ struct NewOfferInput {
     price: Option<PriceEntry>,
     /// The slug of the provider whose template counts, where it is not the pool's own.
     template: Option<String>,
+    /// The names that the upstream may report, at most 32; the default when left out.
+    served_names: Option<Vec<String>>,
 }
 
 /// What to change of an offer; what is left out stays. Its price changes through the price book.
@@ -108,6 +118,8 @@ struct OfferUpdateInput {
     priority: Option<u32>,
     weight: Option<u32>,
     enabled: Option<bool>,
+    /// The names that the upstream may report, at most 32; an empty list for the default.
+    served_names: Option<Vec<String>>,
 }
 
 /// Which offers to list.
@@ -139,18 +151,15 @@ async fn list_offers(operator: ReadOperator, params: Params<OfferParams>) -> Ans
     };
     let readers = operator.parts().database.readers();
     let rows = catalog::list_offers(readers, &filter, bounds.cursor, bounds.rows_to_read().into()).await?;
-    Ok(Json(bounds.page(rows, |row| row.id.to_string(), Offer::from)))
+    Ok(Json(bounds.page(rows, |row| row.id.to_string(), Offer::of)))
 }
 
 /// One offer.
 #[utoipa::path(tag = "offers", params(("offer_id" = String, Path)), responses((status = 200, body = Offer)))]
 #[get("/offers/{offer_id}")]
 async fn get_offer(operator: ReadOperator, id: PathId<OfferId>) -> Answer<Json<Offer>> {
-    Ok(Json(
-        catalog::get_offer(operator.parts().database.readers(), id.0)
-            .await?
-            .into(),
-    ))
+    let view = catalog::get_offer(operator.parts().database.readers(), id.0).await?;
+    Ok(Json(Offer::of(view)))
 }
 
 /// Adds an offer and publishes its price.
@@ -166,10 +175,11 @@ async fn create_offer(operator: FullOperator, body: Body<NewOfferInput>) -> Answ
     new.weight = input.weight.unwrap_or(new.weight);
     new.price = input.price.map(Arc::new);
     new.template = input.template;
+    new.served_names = input.served_names.unwrap_or_default();
     let tx = operator.begin().await?;
     let view = catalog::create_offer(&tx, operator.actor(), new).await?;
     operator.commit_catalog(tx).await?;
-    Ok(Created(view.into()))
+    Ok(Created(Offer::of(view)))
 }
 
 /// Changes an offer.
@@ -190,17 +200,19 @@ async fn update_offer(
         priority,
         weight,
         enabled,
+        served_names,
     } = body.0;
     let update = UpdateOffer {
         upstream_model_id,
         priority,
         weight,
         enabled,
+        served_names,
     };
     let tx = operator.begin().await?;
     let view = catalog::update_offer(&tx, operator.actor(), id.0, update).await?;
     operator.commit_catalog(tx).await?;
-    Ok(Json(view.into()))
+    Ok(Json(Offer::of(view)))
 }
 
 pub(crate) fn routes(config: &mut ServiceConfig<'_>) {

@@ -40,6 +40,7 @@ wire_enum! {
         UpstreamNoOutput,
         UpstreamFailed,
         UpstreamRejected,
+        ModelSubstituted,
         FilteredBeforeOutput,
         FilteredAfterOutput,
         TimeoutBeforeOutput,

@@ -138,6 +138,7 @@ pub mod offer {
         pub weight: i64,
         pub enabled: bool,
         pub created_at_ms: i64,
+        pub served_names: String,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -15,6 +15,7 @@ mod health;
 mod model;
 mod offer;
 mod offer_defaults;
+mod offer_names;
 mod page;
 mod pool;
 mod price_book;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{OfferId, PoolId, clock::UnixMs, pricing::PriceEntry, request::Dialect};
+use domain::{OfferId, PoolId, clock::UnixMs, pricing::PriceEntry, request::Dialect, served_names::ServedNames};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
@@ -13,13 +13,13 @@ use crate::{
     CatalogError, change,
     entities::offer,
     model::get_model,
-    offer_defaults,
+    offer_defaults, offer_names,
     page::page_length,
     pool::get_pool,
     price_book::{self, NoticePeriod, PriceChange, PriceKind},
     provider::get_provider,
     sales,
-    seed::seed_offers,
+    seed::{seed_names, seed_offers},
     wording,
 };
 
@@ -47,6 +47,8 @@ pub struct OfferView {
     pub weight: u32,
     /// Whether it is for sale.
     pub enabled: bool,
+    /// The names that the upstream may report, as the operator listed them; empty for the default.
+    pub served_names: Vec<String>,
     /// When it was added.
     pub created_at: UnixMs,
     /// The list price published last. It may take effect later.
@@ -85,6 +87,9 @@ pub struct NewOffer {
     /// The slug of the provider whose template counts, where it is not the pool's own.
     #[serde(default)]
     pub template: Option<String>,
+    /// The names that the upstream may report; empty for the default.
+    #[serde(default)]
+    pub served_names: Vec<String>,
 }
 
 const fn one() -> u32 {
@@ -104,6 +109,7 @@ impl NewOffer {
             weight: 1,
             price: None,
             template: None,
+            served_names: Vec::new(),
         }
     }
 }
@@ -120,6 +126,8 @@ pub struct UpdateOffer {
     pub weight: Option<u32>,
     /// Whether it is for sale.
     pub enabled: Option<bool>,
+    /// The names that the upstream may report; an empty list for the default.
+    pub served_names: Option<Vec<String>>,
 }
 
 /// Which offers to list. The default is all.
@@ -149,14 +157,31 @@ impl OfferView {
             upstream_model_id: row.upstream_model_id,
             usage_profile: row.usage_profile,
             enabled: row.enabled,
+            served_names: serde_json::from_str(&row.served_names).map_err(|_| damaged())?,
             created_at: UnixMs(row.created_at_ms),
             price: None,
             price_version: None,
         })
     }
 
-    fn to_row(&self) -> offer::Model {
-        offer::Model {
+    /// The names that count: the operator's list, or the default.
+    ///
+    /// # Errors
+    /// Only when the compiled-in seed is unreadable.
+    pub fn names_in_force(&self) -> Result<ServedNames, CatalogError> {
+        let seed = seed_names(&self.model)?;
+        Ok(offer_names::served_names(
+            &self.served_names,
+            &self.upstream_model_id,
+            &self.model,
+            &seed,
+        ))
+    }
+
+    fn to_row(&self) -> Result<offer::Model, CatalogError> {
+        let served_names = serde_json::to_string(&self.served_names);
+        Ok(offer::Model {
+            served_names: served_names.map_err(|_| CatalogError::damaged(format!("offer {}", self.id)))?,
             id: self.id.as_uuid(),
             model_id: self.model.clone(),
             pool_id: self.pool.as_uuid(),
@@ -167,7 +192,7 @@ impl OfferView {
             weight: i64::from(self.weight),
             enabled: self.enabled,
             created_at_ms: self.created_at.0,
-        }
+        })
     }
 }
 
@@ -221,6 +246,7 @@ async fn insert(tx: &Tx, new: NewOffer) -> Result<(OfferView, Arc<PriceEntry>), 
     wording::check_model_name("upstream_model_id", &completed.upstream_model_id)?;
     check_share("priority", new.priority)?;
     check_share("weight", new.weight)?;
+    offer_names::check_names(&new.served_names)?;
     let view = OfferView {
         id: OfferId::generate(),
         model: model.id,
@@ -231,12 +257,13 @@ async fn insert(tx: &Tx, new: NewOffer) -> Result<(OfferView, Arc<PriceEntry>), 
         priority: new.priority,
         weight: new.weight,
         enabled: true,
+        served_names: new.served_names,
         created_at: tx.now().await?,
         price: None,
         price_version: None,
     };
     refuse_double(tx, &view).await?;
-    offer::Entity::insert(view.to_row().into_active_model())
+    offer::Entity::insert(view.to_row()?.into_active_model())
         .exec_without_returning(tx.connection())
         .await?;
     Ok((view, completed.price))
@@ -300,8 +327,12 @@ pub async fn update_offer(tx: &Tx, actor: &Actor, id: OfferId, update: UpdateOff
         after.weight = weight;
     }
     after.enabled = update.enabled.unwrap_or(after.enabled);
+    if let Some(names) = update.served_names {
+        offer_names::check_names(&names)?;
+        after.served_names = names;
+    }
     after
-        .to_row()
+        .to_row()?
         .into_active_model()
         .reset_all()
         .update(tx.connection())

@@ -198,6 +198,33 @@ pub fn seed_offers(model_id: &str) -> Result<Vec<OfferTemplate>, CatalogError> {
         .collect()
 }
 
+/// The names under which the seed knows a model.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct SeedNames {
+    /// What clients may call it, its snapshots among them.
+    pub aliases: Vec<String>,
+    /// What its vendor's own API calls it.
+    pub vendors_own: Option<String>,
+}
+
+/// The names of a model; none for one that the seed does not have.
+pub(crate) fn seed_names(model_id: &str) -> Result<SeedNames, CatalogError> {
+    let model = seed()?.models.iter().find(|model| model.id == model_id);
+    Ok(model.map_or_else(SeedNames::default, |model| SeedNames {
+        aliases: model.aliases.clone(),
+        vendors_own: model
+            .offers
+            .iter()
+            .find(|offer| offer.provider == model.vendor && !offer.retired)
+            .map(|offer| offer.upstream_model_id.clone()),
+    }))
+}
+
+#[cfg(test)]
+pub(crate) fn seed_model_ids() -> Result<Vec<String>, CatalogError> {
+    Ok(seed()?.models.iter().map(|model| model.id.clone()).collect())
+}
+
 fn seed() -> Result<&'static Seed, CatalogError> {
     SEED.as_ref()
         .map_err(|problem| CatalogError::damaged(format!("compiled-in seed: {problem}")))

@@ -3,10 +3,13 @@
 //! One integer form for both databases, the wire and the rules; text (RFC 3339) only where a person reads it.
 
 use serde::{Deserialize, Serialize};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+};
 
 /// An instant, in milliseconds since 1970-01-01T00:00:00Z.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UnixMs(pub i64);
 
@@ -32,6 +35,11 @@ impl UnixMs {
     /// RFC 3339 text, for people and API answers.
     pub fn to_rfc3339(self) -> String {
         self.to_utc().format(&Rfc3339).unwrap_or_default()
+    }
+
+    /// RFC 2822 text, for feeds.
+    pub fn to_rfc2822(self) -> String {
+        self.to_utc().format(&Rfc2822).unwrap_or_default()
     }
 
     /// Reads RFC 3339 text; `None` when it is not.

@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::clock::UnixMs;
+
 /// The text was not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid id: expected `{expected}_` followed by 32 hexadecimal digits")]
@@ -41,6 +43,17 @@ macro_rules! prefixed_id {
             /// A new id from the wall clock and randomness (UUIDv7, RFC 9562).
             pub fn generate() -> Self {
                 Self(Uuid::now_v7())
+            }
+
+            /// The least id of an instant: 48 bits of milliseconds come first in a UUIDv7.
+            pub fn first_at(instant: UnixMs) -> Self {
+                let millis = u128::try_from(instant.0.clamp(0, (1 << 48) - 1)).unwrap_or_default();
+                Self(Uuid::from_u128(millis << 80))
+            }
+
+            /// When it was made, as it says itself.
+            pub fn made_at(&self) -> UnixMs {
+                UnixMs(i64::try_from(self.0.as_u128() >> 80).unwrap_or_default())
             }
 
             /// The id as stored in a database column.
@@ -129,6 +142,12 @@ prefixed_id!(
 prefixed_id!(
     /// One installation of the server, kept in its data folder.
     NodeId, "node");
+prefixed_id!(
+    /// Something that went wrong for many.
+    IncidentId, "inc");
+prefixed_id!(
+    /// What a provider billed for a period.
+    StatementId, "stmt");
 
 #[cfg(test)]
 mod tests {

@@ -10,10 +10,12 @@ pub mod refund_rules;
 pub mod request;
 pub mod scope;
 pub mod secret;
+pub mod served_names;
+pub mod upstream_failure;
 pub mod usage;
 
 pub use ids::{
-    CredentialId, GrantId, KeyId, LotId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId,
-    WithdrawalId,
+    CredentialId, GrantId, IncidentId, KeyId, LotId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId,
+    StatementId, TenantId, WithdrawalId,
 };
 pub use money::Amount;

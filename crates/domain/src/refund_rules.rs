@@ -171,6 +171,11 @@ refund_rules! {
     UpstreamRejected = "upstream_rejected", Nothing, Unbilled,
         "The provider refused the request itself (4xx), for its content too.",
         "The provider refused the request; nothing is charged.";
+    /// The upstream said that it ran another model than the one that was sold: free.
+    ModelSubstituted = "model_substituted", Nothing, Unbilled,
+        "The provider said that it ran another model than the one that was sold: a name that is not among the offer's \
+         `served_names` (`GET /v1/models/{id}`), however the answer ended.",
+        "The provider said that it ran another model than the one that was asked for; nothing is charged.";
     /// The provider's moderation ended the answer before any output: free.
     FilteredBeforeOutput = "filtered_before_output", Nothing, Unbilled,
         "The provider's own moderation ended the answer before any output.",

@@ -60,13 +60,15 @@ impl Hold {
     }
 
     /// Notes how far the answer has come: what recovery settles if this node dies. Charge and record are cumulative.
-    /// Does not wait, and at most one waits to be written.
-    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>) {
+    /// A request that is `free_by` a rule already is given back whole instead. Does not wait, and at most one waits to be
+    /// written.
+    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>, free_by: Option<Reason>) {
         let progress = Progress {
             request: self.request,
             tenant: self.tenant,
             so_far: Settled::new(charge, provider),
             record: Some(record),
+            free_by,
         };
         self.queue.push_progress(&self.progress, progress);
     }

@@ -90,6 +90,19 @@ pub struct Progress {
     pub so_far: Settled,
     /// What the request log would say if the answer ended here.
     pub record: Option<Box<RequestRecord>>,
+    /// Why the customer pays nothing whatever has come: the request is free by rule already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free_by: Option<Reason>,
+}
+
+impl Progress {
+    /// Progress replaces what has come less far; what is free by rule stays so.
+    pub(crate) fn rank(&self) -> i64 {
+        match self.free_by {
+            Some(_) => i64::MAX,
+            None => self.so_far.amount().nanos(),
+        }
+    }
 }
 
 /// The end of one request.

@@ -3,7 +3,8 @@
 //!
 //! A request whose answer had begun is settled at the last progress that was written, which is never above what the
 //! provider counted; any other is free, and what its provider may bill is the operator's loss, at the most that it can
-//! be. The first terminal row wins: a node that was only slow finds its requests closed.
+//! be. So is one that was free by rule already, such as an answer of another model, at what its provider had done by then.
+//! The first terminal row wins: a node that was only slow finds its requests closed.
 
 use domain::{RequestId, refund_rules::Pays, request::Reason};
 
@@ -60,14 +61,20 @@ async fn close_all(queue: &Queue, holds: Vec<AbandonedHold>, reason: Reason) -> 
 fn closing(abandoned: AbandonedHold, reason: Reason) -> Closing {
     let AbandonedHold { hold, progress } = abandoned;
     let noted = progress.filter(|_| reason.rule().pays == Pays::NotedUsage);
-    let (end, unbilled, record) = match noted {
-        Some(progress) => (End::Settle(progress.so_far), Vec::new(), progress.record),
+    let (reason, end, unbilled, record) = match noted {
+        Some(progress) => match progress.free_by {
+            None => (reason, End::Settle(progress.so_far), Vec::new(), progress.record),
+            Some(rule) => {
+                let cost = progress.so_far.provider_cost().clone();
+                (rule, End::Void, vec![cost], progress.record)
+            }
+        },
         None => {
             let possible = ProviderCost {
                 provider: hold.provider,
                 amount: hold.provider_estimate,
             };
-            (End::Void, vec![possible], None)
+            (reason, End::Void, vec![possible], None)
         }
     };
     let record = record.map(|mut record| {

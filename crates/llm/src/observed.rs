@@ -28,6 +28,11 @@ impl UsageLimits {
 /// Output text kept for the tokenizer at most; what is beyond is counted by bytes.
 pub const MAX_KEPT_TEXT_BYTES: usize = 4 * 1024 * 1024;
 
+/// The longest name of a model that is kept, in bytes; no real one comes near.
+const LONGEST_MODEL_NAME: usize = 256;
+/// How many different names of one answer are kept.
+const MOST_MODEL_NAMES: usize = 8;
+
 /// What the provider reported about usage.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum UsageReport {
@@ -87,6 +92,8 @@ pub struct Observed {
     pub usage: UsageReport,
     /// The model that the provider says it ran.
     pub served_model: Option<String>,
+    /// Other names that it gave later in the same answer, each once.
+    pub other_models: Vec<String>,
     /// The service tier that the provider says it applied (Anthropic: `fast` where the usage names that speed).
     pub service_tier: Option<String>,
     /// Every choice has said why it ended.
@@ -104,6 +111,24 @@ pub struct Observed {
 }
 
 impl Observed {
+    /// Notes the model that the provider says it runs. It may say so again and again, and change its mind.
+    pub(crate) fn note_model(&mut self, name: &str) {
+        if name.is_empty() || self.reported_models().any(|known| known == name) {
+            return;
+        }
+        let name = name[..name.floor_char_boundary(LONGEST_MODEL_NAME)].to_owned();
+        if self.served_model.is_none() {
+            self.served_model = Some(name);
+        } else if self.other_models.len() < MOST_MODEL_NAMES {
+            self.other_models.push(name);
+        }
+    }
+
+    /// Every model that the provider named, in order.
+    pub fn reported_models(&self) -> impl Iterator<Item = &str> {
+        self.served_model.iter().chain(&self.other_models).map(String::as_str)
+    }
+
     /// Gives up a report that is beyond the limits, so that the caller estimates. It is done before the output text is
     /// dropped, because an estimate needs that text.
     pub(crate) fn doubt(&mut self, limits: &UsageLimits) {

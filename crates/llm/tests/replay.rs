@@ -175,6 +175,7 @@ fn streams_pass_byte_for_byte_and_report_alike_in_every_chunking() {
             );
             assert!(observed.output_began, "{}", recording.name);
             assert!(observed.served_model.is_some(), "{}", recording.name);
+            assert!(observed.other_models.is_empty(), "{}", recording.name);
             assert_eq!(
                 *first.get_or_insert_with(|| observed.clone()),
                 observed,
@@ -242,6 +243,35 @@ fn bodies_report_their_usage_and_end() {
             recording.name
         );
     }
+}
+
+/// The last event that names a model names another one.
+fn tampered(text: &str) -> Option<String> {
+    let at = text.rfind("\"model\":")? + "\"model\":".len();
+    let (blank, rest) = text[at..].split_at(text[at..].find('"')?);
+    let name = rest[1..].split('"').next()?;
+    Some(format!("{}{blank}\"another\"{}", &text[..at], &rest[name.len() + 2..]))
+}
+
+#[test]
+fn a_model_that_changes_in_mid_stream_is_seen_in_every_chunking() {
+    let mut seen = 0;
+    for recording in recordings().into_iter().filter(Recording::is_stream) {
+        let body = recording.body();
+        let text = std::str::from_utf8(&body).expect("UTF-8");
+        // Anthropic names it once
+        if recording.status() != 200 || text.matches("\"model\":").count() < 2 {
+            continue;
+        }
+        let Some(changed) = tampered(text) else { continue };
+        seen += 1;
+        for pieces in chunkings(&Bytes::from(changed)) {
+            let (_, observed) = run(recording.options(), &pieces);
+            let named: Vec<&str> = observed.reported_models().collect();
+            assert_eq!((named.len(), named.last()), (2, Some(&"another")), "{}", recording.name);
+        }
+    }
+    assert!(seen >= 5, "{seen}");
 }
 
 #[test]

@@ -100,10 +100,10 @@ impl Credit {
     }
 
     /// Notes what the request has come to so far, for whoever has to end it if this node dies. Does not wait.
-    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>) {
+    pub fn progress(&self, charge: &Charge, provider: String, record: Box<RequestRecord>, free_by: Option<Reason>) {
         // an answer is handed out, and so has progress, only when its credit is reserved
         if let Self::Held(hold) = self {
-            hold.progress(charge, provider, record);
+            hold.progress(charge, provider, record, free_by);
         }
     }
 

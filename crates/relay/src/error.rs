@@ -123,6 +123,9 @@ pub enum RelayError {
     /// The request is unknown, or another tenant's.
     #[error("no request with this id exists")]
     UnknownRequest,
+    /// Nothing is known under the incident's id.
+    #[error("no incident with this id exists: GET /v1/incidents lists them")]
+    UnknownIncident,
     /// The request has not ended, or no published head of the log covers it yet.
     #[error("the receipt is not ready yet: ask again a second after the request has ended")]
     ReceiptNotReady,
@@ -216,6 +219,7 @@ impl RelayError {
             | Self::NotForSale { .. }
             | Self::NoSuchRoute
             | Self::UnknownRequest
+            | Self::UnknownIncident
             | Self::NoReceipt
             | Self::UnknownHead => 404,
             Self::WrongMethod { .. } => 405,
@@ -267,6 +271,7 @@ impl RelayError {
             Self::NoSuchRoute => "no_such_route",
             Self::WrongMethod { .. } => "method_not_allowed",
             Self::UnknownRequest => "request_not_found",
+            Self::UnknownIncident => "incident_not_found",
             Self::ReceiptNotReady => "receipt_not_ready",
             Self::NoReceipt => "no_receipt",
             Self::LogNotReady => "log_not_ready",

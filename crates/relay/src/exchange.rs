@@ -164,14 +164,16 @@ impl Exchange {
     fn end(&mut self, mut live: Live, ended: Ended) {
         self.over = true;
         let Some(open) = live.open.take() else { return };
-        let (verdict, _) = open.settlement.finish(ended, open.observer.conclude());
-        if let Some(event) = self.closing_event(&verdict) {
+        let observed = open.observer.conclude();
+        let is_whole = ended == Ended::ByUpstream && observed.ended_normally();
+        let (verdict, _) = open.settlement.finish(ended, observed);
+        if let Some(event) = self.closing_event(&verdict, is_whole) {
             self.ready.push_back(event);
         }
     }
 
     /// A cut answer never looks like a whole one.
-    fn closing_event(&self, verdict: &Verdict) -> Option<Bytes> {
+    fn closing_event(&self, verdict: &Verdict, is_whole: bool) -> Option<Bytes> {
         use domain::request::Reason;
         let (http_status, message) = match verdict.reason {
             Reason::Completed
@@ -179,6 +181,7 @@ impl Exchange {
             | Reason::ClientGone
             | Reason::FilteredBeforeOutput
             | Reason::FilteredAfterOutput => return None,
+            Reason::ModelSubstituted if is_whole => return None,
             Reason::TimeoutBeforeOutput | Reason::TimeoutAfterOutput => (504, "the upstream was silent for too long"),
             _ => (502, "the upstream's answer broke off"),
         };
@@ -286,6 +289,7 @@ impl Open {
 
     fn take(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Step {
         let had_end_mark = self.has_end_mark();
+        let models = self.observer.observed().other_models.len();
         let pushed = self.observer.push(chunk, &mut |bytes| ready.push_back(bytes));
         self.show_error(ready);
         if !had_end_mark && self.has_end_mark() {
@@ -294,6 +298,9 @@ impl Open {
         // behind the end mark comes the end itself
         if self.observer.observed().output_began && !self.has_end_mark() {
             self.pacing.output_arrived(Instant::now());
+            if self.observer.observed().other_models.len() > models {
+                self.pacing.must_note_now(Instant::now());
+            }
             self.note_progress();
         }
         match pushed {

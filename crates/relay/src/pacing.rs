@@ -33,6 +33,11 @@ impl Pacing {
         self.due = Some(self.due.unwrap_or_else(due));
     }
 
+    /// What has arrived changes what is owed: it is noted as soon as may be.
+    pub const fn must_note_now(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
     /// When to wake up for a note, if nothing else happens before.
     pub const fn due(&self) -> Option<Instant> {
         self.due

@@ -11,7 +11,7 @@ use outbound::UpstreamClient;
 
 use crate::{
     error::RelayError,
-    handlers::{chat, key, log, models, pricing, receipt, refund_policy, requests},
+    handlers::{chat, incidents, key, log, models, pricing, receipt, refund_policy, requests},
     parts::{Relay, RelayParts},
     reply::error_response,
 };
@@ -46,6 +46,13 @@ pub fn configure(parts: &Arc<RelayParts>, client: UpstreamClient, config: &mut S
             "GET",
             "/v1/requests/{id}/receipt",
             web::get().to(receipt::show_receipt),
+        ))
+        .service(only("GET", "/v1/incidents", web::get().to(incidents::list_incidents)))
+        .service(only("GET", "/v1/incidents.rss", web::get().to(incidents::show_feed)))
+        .service(only(
+            "GET",
+            "/v1/incidents/{id}",
+            web::get().to(incidents::show_incident),
         ))
         .configure(configure_log);
 }

@@ -146,14 +146,19 @@ impl Settlement {
 
     /// The answer ended. The charge is known at once unless it has to be estimated.
     pub fn finish(self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
-        let verdict = judge(ended, &seen(&observed));
+        let verdict = judge(ended, &self.seen(&observed));
         (verdict, self.close(verdict, observed))
     }
 
     /// The answer was read on after its client had left, and this is how the reading ended.
     pub fn finish_unattended(self, read: Ended, observed: Observed) {
-        let verdict = judge_unattended(read, &seen(&observed));
+        let verdict = judge_unattended(read, &self.seen(&observed));
         self.close(verdict, observed);
+    }
+
+    fn seen(&self, observed: &Observed) -> Seen {
+        let winner = self.open.as_ref().and_then(|open| open.story.winner.as_ref());
+        seen(observed, winner)
     }
 
     fn close(mut self, verdict: Verdict, observed: Observed) -> Option<KnownCost> {
@@ -187,8 +192,22 @@ impl Drop for Settlement {
     }
 }
 
-fn seen(observed: &Observed) -> Seen {
+/// Writes the model that answered into the record, as its upstream named it. Answers whether it is another one than was sold.
+fn note_served(record: &mut RequestRecord, winner: &Candidate, observed: &Observed) -> bool {
+    let served = winner.offer.served_names.judge(observed.reported_models());
+    record.served_model = served.name().map(str::to_owned);
+    if served.is_substituted() {
+        record.flags.push(Reason::ModelSubstituted.as_str().to_owned());
+    }
+    served.is_substituted()
+}
+
+fn seen(observed: &Observed, winner: Option<&Candidate>) -> Seen {
     Seen {
+        substituted: winner.is_some_and(|winner| {
+            let served = winner.offer.served_names.judge(observed.reported_models());
+            served.is_substituted()
+        }),
         output: observed.output_began,
         finish: observed.finish_seen || observed.done_seen,
         error: observed.error.is_some(),
@@ -205,11 +224,11 @@ fn seen(observed: &Observed) -> Seen {
 impl Open {
     fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed, completed_at: UnixMs) -> Option<KnownCost> {
         let story = &mut self.story;
-        story.record.served_model.clone_from(&observed.served_model);
         let Some(winner) = story.winner.clone() else {
             self.void(Reason::InternalError, 500);
             return None;
         };
+        note_served(&mut story.record, &winner, observed);
         let accounted = usage_or_estimate(&story.request, observed);
         let charged = story.price_or_nothing(&winner, &accounted, observed, completed_at);
         story.record.usage = accounted.usage;

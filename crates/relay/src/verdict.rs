@@ -30,6 +30,8 @@ pub struct Seen {
     pub error: bool,
     /// The upstream's own moderation ended the answer.
     pub filtered: bool,
+    /// The upstream said that it ran another model than the one that was sold.
+    pub substituted: bool,
     /// The upstream's final usage report, if it is believable.
     pub usage: Option<Reported>,
 }
@@ -95,6 +97,9 @@ pub fn judge(ended: Ended, seen: &Seen) -> Verdict {
 }
 
 fn reason(ended: Ended, seen: &Seen) -> Reason {
+    if seen.substituted {
+        return Reason::ModelSubstituted;
+    }
     // hidden reasoning is output that only the report knows of
     let produced = seen.output || seen.usage.is_some_and(|usage| usage.output_tokens > 0);
     match ended {
@@ -197,6 +202,31 @@ mod tests {
             verdict(Ended::TimedOut, true, false, false, None),
             (Reason::TimeoutAfterOutput, Basis::Estimated)
         );
+    }
+
+    #[test]
+    fn an_answer_of_another_model_is_free_however_it_ended() {
+        let seen = Seen {
+            output: true,
+            finish: true,
+            substituted: true,
+            usage: Some(Reported { output_tokens: 3 }),
+            ..Seen::default()
+        };
+        for ended in [
+            Ended::ByUpstream,
+            Ended::Broken,
+            Ended::Unreadable,
+            Ended::TimedOut,
+            Ended::ByClient,
+        ] {
+            for verdict in [judge(ended, &seen), judge_unattended(ended, &seen)] {
+                assert_eq!(
+                    (verdict.reason, verdict.basis),
+                    (Reason::ModelSubstituted, Basis::Nothing)
+                );
+            }
+        }
     }
 
     #[test]

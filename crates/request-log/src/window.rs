@@ -18,14 +18,8 @@ pub struct Window {
 impl Window {
     /// No id of the window is less than the first, none is the second or more.
     pub(crate) fn ids(self) -> (RequestId, RequestId) {
-        (first_id(self.from), first_id(self.to))
+        (RequestId::first_at(self.from), RequestId::first_at(self.to))
     }
-}
-
-/// The least id of an instant: 48 bits of milliseconds come first in a UUIDv7.
-fn first_id(instant: UnixMs) -> RequestId {
-    let millis = u128::try_from(instant.0.clamp(0, (1 << 48) - 1)).unwrap_or_default();
-    RequestId::from_uuid(uuid::Uuid::from_u128(millis << 80))
 }
 
 /// Records of a window in the order of their ids, after one of them when given.
@@ -41,7 +35,7 @@ pub async fn operator_scan(
     let (first, end) = window.ids();
     let sql =
         format!("SELECT record_json FROM request WHERE id >= $1 AND id < $2 AND id > $3 ORDER BY id LIMIT {limit}");
-    let after = after.unwrap_or_else(|| first_id(UnixMs(0)));
+    let after = after.unwrap_or_else(|| RequestId::first_at(UnixMs(0)));
     let values = [first, end, after].map(|id| id.as_uuid().into());
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     connection.query_all_raw(statement).await?.iter().map(read).collect()

@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod data_folder;
 mod demo;
+mod evidence;
 mod failure;
 mod first_answer;
 mod json_lines;

@@ -1,7 +1,7 @@
 //! What a node does by the clock: follow changes made elsewhere, keep the ledger's time, close abandoned holds,
-//! withdraw what has expired, audit the books.
+//! withdraw what has expired, audit the books, look for incidents.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::{
@@ -12,6 +12,7 @@ use tokio::{runtime::Handle, time::MissedTickBehavior};
 
 use crate::{
     config::{Config, LedgerSection},
+    evidence::Books,
     first_answer::first_answer,
     wiring::Node,
 };
@@ -37,6 +38,9 @@ pub fn start(node: &Node, config: &Config, metrics: PrometheusHandle, runtime: &
         let longest = config.relay.total_timeout();
         runtime.spawn(audit_books(node.clone(), Duration::from_secs(audit_every_s), longest));
     }
+    let rules = config.incidents.rules(config.relay.total_timeout());
+    let period = Duration::from_secs(config.incidents.check_every_s);
+    runtime.spawn(look_for_incidents(node.clone(), rules, period));
     runtime.spawn(async move {
         let mut ticks = every(METRICS_UPKEEP_EVERY);
         loop {
@@ -145,6 +149,23 @@ async fn audit_books(node: Node, period: Duration, max_request_time: Duration) {
             Ok(true) => {}
             Ok(false) => tracing::debug!("another node audits the books"),
             Err(error) => tracing::warn!(%error, "the books cannot be audited"),
+        }
+    }
+}
+
+/// Lets the rules of incidents look at what has happened.
+async fn look_for_incidents(node: Node, rules: incidents::Rules, period: Duration) {
+    let books = Books {
+        database: node.database.clone(),
+        catalog: Arc::clone(&node.catalog),
+    };
+    let mut ticks = every(period);
+    let mut is_first = true;
+    loop {
+        ticks.tick().await;
+        match incidents::run_round(&node.database, &books, &rules, is_first).await {
+            Ok(has_run) => is_first &= !has_run,
+            Err(error) => tracing::warn!(%error, "incidents cannot be looked for"),
         }
     }
 }

@@ -49,6 +49,15 @@ pub async fn a_whole_answer() -> (TestApp, Case) {
     (app, Case::of(closed))
 }
 
+pub async fn an_answer_of_another_model() -> (TestApp, Case) {
+    let other = generate(Generate {
+        served_model: Some("gpt-4o-mini".to_owned()),
+        ..Generate::default()
+    });
+    let (app, case) = with_rule(other, openai_body(true)).await;
+    (app, case.borne())
+}
+
 pub async fn a_whole_answer_without_usage() -> (TestApp, Case) {
     let missing = Generate {
         usage: UsageReport::Missing,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use domain::{CredentialId, OfferId, PoolId, ProviderId, clock::UnixMs, request::Dialect, secret::SecretText};
+use domain::{
+    CredentialId, OfferId, PoolId, ProviderId, clock::UnixMs, request::Dialect, secret::SecretText,
+    served_names::ServedNames,
+};
 use url::Url;
 
 use crate::{
@@ -57,6 +60,8 @@ pub struct OfferEntry {
     pub priority: u32,
     /// The share of requests among offers of the same priority.
     pub weight: u32,
+    /// The names that its upstream may report.
+    pub served_names: ServedNames,
     pub(crate) terms: Timeline<Option<Terms>>,
 }
 

@@ -170,6 +170,7 @@ async fn read_offers(
             continue;
         }
         let entry = OfferEntry {
+            served_names: view.names_in_force()?,
             id: view.id,
             model: view.model.as_str().into(),
             provider: Arc::clone(&pool.provider),

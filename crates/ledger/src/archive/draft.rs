@@ -104,7 +104,7 @@ impl<'a> Parts<'a> {
             let text = beside.progress.get(request).map_or("", String::as_str);
             self.of(progress.tenant).progressed.push(ProgressRow {
                 request: request.as_uuid(),
-                amount: progress.so_far.amount().nanos(),
+                amount: progress.rank(),
                 text: Cow::Borrowed(text),
             });
         }

@@ -8,12 +8,14 @@ mod books;
 mod budgets;
 mod corrections;
 mod logged;
+mod payable;
 
 pub use books::{EntryView, LotView, TransactionView, operator_lots, operator_transactions};
 pub use budgets::budgets;
 pub use corrections::{CorrectionView, corrections, operator_corrections};
 pub use logged::{LoggedCharge, logged_charge};
 pub(crate) use logged::{charges_of_transaction, operator_logged_charge};
+pub use payable::operator_booked_cost;
 
 use crate::{items::ChargeRow, rules::Balance, sql_store::read_charge};
 

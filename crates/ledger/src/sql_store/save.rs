@@ -200,7 +200,7 @@ fn opened_holds(
             "progress_amount",
             opened
                 .iter()
-                .map(|hold| book.changes.progressed.get(&hold.request).map_or(0, amount_so_far)),
+                .map(|hold| book.changes.progressed.get(&hold.request).map_or(0, Progress::rank)),
         );
     Ok((OPENED, rows))
 }
@@ -210,16 +210,12 @@ fn opened_holds(
 fn progressed_holds(book: &Book, texts: &BTreeMap<RequestId, String>) -> Change {
     let opened = &book.changes.opened;
     let earlier = || texts.iter().filter(|(request, _)| !opened.contains(request));
-    let amount = |request| book.changes.progressed.get(request).map_or(0, amount_so_far);
+    let amount = |request| book.changes.progressed.get(request).map_or(0, Progress::rank);
     let rows = Rows::new()
         .uuids("request_id", earlier().map(|(request, _)| request.as_uuid()))
         .texts("progress_json", earlier().map(|(_, text)| text))
         .numbers("progress_amount", earlier().map(|(request, _)| amount(request)));
     (PROGRESSED, rows)
-}
-
-fn amount_so_far(progress: &Progress) -> i64 {
-    progress.so_far.amount().nanos()
 }
 
 fn progress_texts(book: &Book) -> Result<BTreeMap<RequestId, String>, StoreError> {

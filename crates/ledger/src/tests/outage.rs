@@ -84,6 +84,7 @@ async fn ends_during_an_outage_survive_the_process(world: &World) {
         &charge_of(70),
         "acme".to_owned(),
         record(progressed.request(), tenant, "m"),
+        None,
     );
     let id = settled.request();
     settled.settle(&charge_of(300), "acme".to_owned(), completed());

@@ -16,6 +16,7 @@ on_every_database! {
     a_hold_that_cannot_be_closed_does_not_stop_the_others,
     what_was_sent_before_a_refusal_is_the_operators,
     progress_never_goes_back,
+    what_is_free_by_rule_stays_free_and_is_given_back_whole,
     a_panic_gives_everything_back,
 }
 
@@ -175,6 +176,7 @@ async fn progress_never_goes_back(world: &World) {
             tenant,
             so_far: Settled::new(&charge_of(nanos), "acme".to_owned()),
             record: None,
+            free_by: None,
         };
         let committed = batches.send(vec![Item::Progress(progress)]).await;
         assert_eq!(committed.outcomes, vec![ItemOutcome::Noted]);
@@ -189,6 +191,30 @@ async fn progress_never_goes_back(world: &World) {
     let noted = abandoned[0].progress.as_ref().unwrap().so_far.amount();
     assert_eq!(noted.nanos(), 350);
     batches.send(vec![settle_item(&request, 400)]).await;
+}
+
+/// The model turned out to be another one in the midst of the answer, and then the node died.
+async fn what_is_free_by_rule_stays_free_and_is_given_back_whole(world: &World) {
+    let (mut batches, tenant) = (world.batches().await, world.tenant(1_000).await);
+    let request = hold_request(tenant, 400);
+    batches.send(vec![Item::Hold(request.clone())]).await;
+    // what comes later, or again from a spool, changes nothing about it
+    for (nanos, free_by) in [(200, None), (150, Some(Reason::ModelSubstituted)), (300, None)] {
+        let progress = Progress {
+            request: request.request,
+            tenant,
+            so_far: Settled::new(&charge_of(nanos), "acme".to_owned()),
+            record: Some(record(request.request, tenant, "m")),
+            free_by,
+        };
+        batches.send(vec![Item::Progress(progress)]).await;
+    }
+    let next_boot = world.ledger_of(NodeId::from_uuid(batches.name.node), 4_000).await;
+    assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
+    let sql = "SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'model_substituted' AND unbilled > 0";
+    assert_eq!(world.number(sql).await, 1);
+    assert!(world.posted("operator_loss:unbilled").await > 0);
+    drop(next_boot);
 }
 
 /// The refund rule of `internal_error`: whoever holds the credit panics, and nothing is charged.

@@ -33,6 +33,7 @@ fn progress() -> Vec<u8> {
         tenant: of.tenant,
         so_far: Settled::new(&charge_of(3), of.provider),
         record: None,
+        free_by: None,
     };
     spooled::encode(&Item::Progress(progress), true).unwrap()
 }

@@ -131,7 +131,7 @@ impl Client {
                 |s, order| s.truth.of(order.hold.request).offered.push((now, generated)),
                 "comes on",
             );
-            hold.progress(&charge_of(generated), "acme".to_owned(), record_of(&self.order));
+            hold.progress(&charge_of(generated), "acme".to_owned(), record_of(&self.order), None);
             if is_over || self.order.finish == Finish::ClientGone && generated > self.order.total / 2 {
                 return;
             }

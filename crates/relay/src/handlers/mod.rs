@@ -2,6 +2,7 @@
 
 mod cacheable;
 pub mod chat;
+pub mod incidents;
 pub mod key;
 pub mod log;
 pub mod models;

@@ -8,7 +8,7 @@ use actix_web::{
     http::header::HeaderMap,
     web::{Data, Path},
 };
-use catalog::{ModelEntry, Snapshot};
+use catalog::{ModelEntry, OfferEntry, Snapshot};
 use domain::{RequestId, clock::UnixMs, pricing::FrozenPrice, request::Dialect};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -30,6 +30,9 @@ struct OfferPrice {
     provider: String,
     pool: String,
     dialect: &'static str,
+    /// The names that the provider may report as its model, each also with a date behind it; under any other name an answer
+    /// is free.
+    served_names: Vec<String>,
     price_version: i64,
     /// The provider's public prices, in USD per million tokens unless the key says otherwise, by class.
     list_price: Value,
@@ -103,12 +106,7 @@ fn describe(snapshot: &Snapshot, model: &ModelEntry, caller: &Caller, now: UnixM
         .iter()
         .filter_map(|offer| {
             let price = snapshot.price_in_force(offer, &caller.tier, now)?;
-            Some(offer_price(
-                &offer.provider.slug,
-                &offer.pool.name,
-                offer.format,
-                &price,
-            ))
+            Some(offer_price(offer, &price))
         })
         .collect();
     if offers.is_empty() {
@@ -139,16 +137,17 @@ fn describe(snapshot: &Snapshot, model: &ModelEntry, caller: &Caller, now: UnixM
     })
 }
 
-fn offer_price(provider: &str, pool: &str, dialect: Dialect, price: &FrozenPrice) -> OfferPrice {
+fn offer_price(offer: &OfferEntry, price: &FrozenPrice) -> OfferPrice {
     let multipliers = BTreeMap::from([
         ("pool", price.multipliers.pool.to_string()),
         ("promotion", price.multipliers.promotion.to_string()),
         ("tier", price.multipliers.tier.to_string()),
     ]);
     OfferPrice {
-        provider: provider.to_owned(),
-        pool: pool.to_owned(),
-        dialect: dialect.as_str(),
+        provider: offer.provider.slug.clone(),
+        pool: offer.pool.name.clone(),
+        dialect: offer.format.as_str(),
+        served_names: offer.served_names.as_slice().to_vec(),
         price_version: price.version,
         list_price: serde_json::to_value(&*price.entry).unwrap_or_default(),
         multipliers,

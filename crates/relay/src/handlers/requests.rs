@@ -5,7 +5,7 @@ use actix_web::{
     web::{Data, Path},
 };
 use domain::{
-    Amount, RequestId,
+    Amount, IncidentId, RequestId,
     pricing::Multipliers,
     request::{ChargeLine, RequestRecord},
     scope::TenantScope,
@@ -38,6 +38,8 @@ struct RequestAnswer {
     net_cost_usd: Option<Amount>,
     closed_at: Option<String>,
     price_version: Option<i64>,
+    /// The incidents that concern it: `GET /v1/incidents/{id}`.
+    incidents: Vec<IncidentId>,
     #[serde(flatten)]
     story: Option<Story>,
 }
@@ -120,8 +122,13 @@ async fn find(relay: &Relay, scope: TenantScope, id: &str) -> Result<RequestAnsw
     };
     if let Some(charge) = reading::charge(connection, scope, id).await.map_err(unreadable)? {
         let record = request_log::find(connection, scope, id).await.map_err(unreadable)?;
+        let incidents = incidents::of_request(connection, scope, id).await;
+        let incidents = incidents.map_err(|error| {
+            tracing::error!(%error, "the incidents of a request could not be read");
+            RelayError::Unavailable
+        })?;
         let corrections = reading::corrections(connection, scope, id).await.map_err(unreadable)?;
-        return Ok(closed(id, &charge, corrections, record));
+        return Ok(closed(id, &charge, corrections, incidents, record));
     }
     // its end may have been written between the two readings; then it is found by asking again
     let held = reading::open_hold(connection, scope, id).await.map_err(unreadable)?;
@@ -141,6 +148,7 @@ const fn open(id: RequestId, held: Amount) -> RequestAnswer {
         net_cost_usd: None,
         closed_at: None,
         price_version: None,
+        incidents: Vec::new(),
         story: None,
     }
 }
@@ -149,6 +157,7 @@ fn closed(
     id: RequestId,
     charge: &ClosedCharge,
     corrections: Vec<CorrectionView>,
+    incidents: Vec<IncidentId>,
     record: Option<RequestRecord>,
 ) -> RequestAnswer {
     RequestAnswer {
@@ -163,6 +172,7 @@ fn closed(
         corrections: corrections.into_iter().map(CorrectionAnswer::from).collect(),
         closed_at: Some(charge.closed_at.to_rfc3339()),
         price_version: Some(charge.row.price_version),
+        incidents,
         story: record.map(story),
     }
 }

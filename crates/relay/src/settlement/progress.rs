@@ -12,7 +12,7 @@ use domain::{
 };
 use llm::{Observed, UsageReport, usage_so_far};
 
-use super::{Settlement, Story};
+use super::{Settlement, Story, note_served};
 
 /// Says of a record that its usage is as of the last progress, not of the end.
 const PARTIAL: &str = "partial_usage";
@@ -30,6 +30,8 @@ struct SoFar {
     charge: Charge,
     provider: String,
     record: Box<RequestRecord>,
+    /// Why nothing of it is charged.
+    free_by: Option<Reason>,
 }
 
 impl Settlement {
@@ -43,7 +45,13 @@ impl Settlement {
         }
         let now = open.story.parts.ledger.clock().now();
         if let Some(so_far) = open.story.so_far(observed, metered_output, now) {
-            open.credit.progress(&so_far.charge, so_far.provider, so_far.record);
+            let SoFar {
+                charge,
+                provider,
+                record,
+                free_by,
+            } = so_far;
+            open.credit.progress(&charge, provider, record, free_by);
         }
         Noted::Yes
     }
@@ -72,12 +80,14 @@ impl Story {
         let accounted = usage_so_far(&self.request, observed, metered_output);
         let priced = self.price(winner, &accounted, observed, now).ok()?;
         let mut record = Box::new(self.record.clone());
-        record.served_model.clone_from(&observed.served_model);
+        let is_substituted = note_served(&mut record, winner, observed);
         record.usage = accounted.usage;
         record.usage_source = accounted.source;
         let flags = accounted.flags.into_iter().chain([PARTIAL]);
         record.flags.extend(flags.map(str::to_owned));
-        priced.note(&mut record, &self.tier);
+        if !is_substituted {
+            priced.note(&mut record, &self.tier);
+        }
         record.reason = Reason::RelayCrashed;
         record.duration_ms = self.elapsed_ms();
         let provider = winner.offer.provider.slug.to_string();
@@ -86,6 +96,7 @@ impl Story {
             charge: priced.charge,
             provider,
             record,
+            free_by: is_substituted.then_some(Reason::ModelSubstituted),
         })
     }
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub relay: RelaySettings,
     /// The rules of the price book.
     pub pricing: PricingSection,
+    /// The rules that open incidents.
+    pub incidents: IncidentsSection,
     /// Connections to providers.
     pub outbound: OutboundSection,
     /// What is logged.
@@ -199,6 +201,48 @@ impl PricingSection {
     /// As the price book takes it. What is too long was refused before.
     pub fn notice(&self) -> NoticePeriod {
         NoticePeriod::of_days(self.notice_days).unwrap_or(NoticePeriod::LONGEST)
+    }
+}
+
+/// `[incidents]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IncidentsSection {
+    /// How often the rules look, in seconds.
+    pub check_every_s: u64,
+    /// After so many answers of another model an offer goes out of sale; 0 for never.
+    pub substitutions: u32,
+    /// Within so many seconds.
+    pub substitution_window_s: u64,
+    /// From so many failures in a hundred attempts on a provider counts as failing.
+    pub outage_percent: u32,
+    /// Below so many it has recovered.
+    pub outage_recovered_percent: u32,
+    /// Of at least so many attempts.
+    pub outage_attempts: u32,
+    /// Within so many seconds.
+    pub outage_window_s: u64,
+    /// By how much a provider's bill may differ from the books, in hundredths of a percent.
+    pub drift_basis_points: u32,
+}
+
+impl IncidentsSection {
+    /// As the rules take it.
+    pub const fn rules(&self, longest_request: Duration) -> incidents::Rules {
+        incidents::Rules {
+            substitution: incidents::SubstitutionRule {
+                mismatches: self.substitutions,
+                window: Duration::from_secs(self.substitution_window_s),
+            },
+            outage: incidents::OutageRule {
+                percent: self.outage_percent,
+                recovered_percent: self.outage_recovered_percent,
+                attempts: self.outage_attempts,
+                window: Duration::from_secs(self.outage_window_s),
+            },
+            drift_basis_points: self.drift_basis_points,
+            longest_request,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use store::keyring::ServerKey;
 
 use super::{
     Config,
-    sections::{ArchiveSection, KeysSection, OutboundSection, ServerSection},
+    sections::{ArchiveSection, IncidentsSection, KeysSection, OutboundSection, ServerSection},
 };
 
 impl Config {
@@ -46,6 +46,7 @@ impl Config {
             "ledger.close_abandoned_holds_every_s must be at least 1",
         );
         self.archive.check(&mut problems);
+        self.incidents.check(&mut problems);
         require(
             &mut problems,
             self.transparency.keep_days > 0,
@@ -125,6 +126,33 @@ impl ArchiveSection {
             problems,
             self.max_mib / 2 >= self.segment_mib,
             "archive.max_mib must be at least twice archive.segment_mib",
+        );
+    }
+}
+
+impl IncidentsSection {
+    fn check(&self, problems: &mut Vec<String>) {
+        let windows = [self.substitution_window_s, self.outage_window_s];
+        require(
+            problems,
+            windows.iter().all(|window| (1..=7 * 86_400).contains(window)),
+            "incidents.substitution_window_s and incidents.outage_window_s must be from 1 second to 7 days",
+        );
+        require(
+            problems,
+            self.check_every_s > 0,
+            "incidents.check_every_s must be at least 1",
+        );
+        let percents = 1..=self.outage_percent;
+        require(
+            problems,
+            self.outage_percent <= 100 && percents.contains(&self.outage_recovered_percent),
+            "incidents.outage_recovered_percent must be at least 1 and not exceed incidents.outage_percent, nor that 100",
+        );
+        require(
+            problems,
+            self.outage_attempts > 0,
+            "incidents.outage_attempts must be at least 1",
         );
     }
 }

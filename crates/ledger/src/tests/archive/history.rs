@@ -335,6 +335,7 @@ impl<'a> History<'a> {
             &charge_of(nanos),
             "acme".to_owned(),
             record(request.request, request.tenant, "some"),
+            None,
         );
     }
 

@@ -47,7 +47,9 @@ impl AnthropicEvents {
         match kind {
             b"message_start" => {
                 let message = object.object("message").unwrap_or_default();
-                observed.served_model = message.string("model").filter(|model| !model.is_empty());
+                if let Some(model) = message.string("model") {
+                    observed.note_model(&model);
+                }
                 self.note_usage(&message, true, observed);
             }
             b"message_delta" => {
@@ -136,7 +138,9 @@ pub(crate) fn observe_body(body: &Object<'_>) -> Observed {
         done_seen: true,
         ..Observed::default()
     };
-    observed.served_model = body.string("model").filter(|model| !model.is_empty());
+    if let Some(model) = body.string("model") {
+        observed.note_model(&model);
+    }
     observed.finish_seen = body.get("stop_reason").is_some_and(json::has_content);
     observed.filtered = was_refused(body);
     if body.string("type").as_deref() == Some("error") || body.get("error").is_some() {

@@ -1,7 +1,7 @@
 //! What Chat Completions answers report, as one body or as a stream of chunks.
 //!
-//! The common chunk is only searched for a few keys; JSON is parsed for the first chunks, until the model is known and
-//! output has begun, and for those that carry usage, an end or an error.
+//! The common chunk is only searched for a few keys; JSON is parsed for the first chunks, until output has begun, for those
+//! that name another model than the chunk before, and for those that carry usage, an end or an error.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,6 @@ use crate::{
     usage::{UsageProfile, normalise},
 };
 
-/// Chunks that are parsed in search of the model's name before it is given up.
-const IDENTITY_TRIES: u8 = 16;
-
 /// What has been seen of a stream of chunks.
 #[derive(Debug)]
 pub(crate) struct OpenaiEvents {
@@ -23,13 +20,15 @@ pub(crate) struct OpenaiEvents {
     strip_usage_chunk: bool,
     choices: u64,
     finished: BTreeSet<u64>,
-    identity_tries: u8,
+    /// The model's name as the last chunk that was parsed writes it, quotes included.
+    model_raw: String,
     keys: Keys,
 }
 
 /// The keys whose presence makes a chunk worth parsing.
 #[derive(Debug)]
 struct Keys {
+    model: KeyFinder,
     usage: KeyFinder,
     finish_reason: KeyFinder,
     error: KeyFinder,
@@ -42,8 +41,9 @@ impl OpenaiEvents {
             strip_usage_chunk,
             choices,
             finished: BTreeSet::new(),
-            identity_tries: 0,
+            model_raw: String::new(),
             keys: Keys {
+                model: KeyFinder::new("\"model\""),
                 usage: KeyFinder::new("\"usage\""),
                 finish_reason: KeyFinder::new("\"finish_reason\""),
                 error: KeyFinder::new("\"error\""),
@@ -61,9 +61,8 @@ impl OpenaiEvents {
             return true;
         }
         let has_usage = self.keys.usage.values(data).any(|at| data.get(at) == Some(&b'{'));
-        let searches_identity = observed.served_model.is_none() && self.identity_tries < IDENTITY_TRIES;
         let is_worth_parsing = has_usage
-            || searches_identity
+            || self.names_another_model(data)
             || !observed.output_began
             || event.name == b"error"
             || self.keys.finish_reason.finds(data)
@@ -77,8 +76,19 @@ impl OpenaiEvents {
             }
             return true;
         };
-        self.identity_tries = self.identity_tries.saturating_add(u8::from(searches_identity));
+        self.remember_model(&chunk);
         self.read_chunk(&chunk, event.name == b"error", observed)
+    }
+
+    fn names_another_model(&self, data: &[u8]) -> bool {
+        let mut named = self.keys.model.values(data).filter_map(|at| data.get(at..));
+        named.any(|value| self.model_raw.is_empty() || !value.starts_with(self.model_raw.as_bytes()))
+    }
+
+    fn remember_model(&mut self, chunk: &Object<'_>) {
+        if let Some(raw) = chunk.get("model").filter(|raw| *raw != self.model_raw) {
+            raw.clone_into(&mut self.model_raw);
+        }
     }
 
     fn read_chunk(&mut self, chunk: &Object<'_>, is_error: bool, observed: &mut Observed) -> bool {
@@ -105,8 +115,8 @@ impl OpenaiEvents {
 }
 
 fn note_identity(object: &Object<'_>, observed: &mut Observed) {
-    if observed.served_model.is_none() {
-        observed.served_model = object.string("model").filter(|model| !model.is_empty());
+    if let Some(model) = object.string("model") {
+        observed.note_model(&model);
     }
     if let Some(tier) = object.string("service_tier") {
         observed.service_tier = Some(tier);
