@@ -23,7 +23,7 @@ const STATEMENTS: &[&str] = &[
 
 /// SQLite can do neither, and needs neither.
 const POSTGRES_ONLY: &[&str] = &[
-    // entries are written by the statement that writes their transactions, and the audit (I1) looks for one without the
+    // entries are written by the statement that writes their transactions, and the audit (I1) looks for either without the
     // other: a look-up and a lock for each line say nothing more
     "ALTER TABLE entry DROP CONSTRAINT entry_tx_id_fkey",
     "ALTER TABLE acct SET (fillfactor = 50)",

@@ -16,6 +16,10 @@ pub async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(),
         ),
         _ => ("BLOB", "INTEGER PRIMARY KEY AUTOINCREMENT", "BLOB", "VIRTUAL"),
     };
+    if manager.get_database_backend() == DatabaseBackend::Postgres {
+        // building an index over large books takes longer than any statement of a node may
+        connection.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+    }
     for statement in statements {
         let sql = statement
             .replace("{uuid}", uuid)

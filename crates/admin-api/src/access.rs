@@ -17,7 +17,8 @@ use actix_web::{
     http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS},
     middleware::Next,
 };
-use store::{Tx, audit::Actor};
+use ledger::archive::Movement;
+use store::{StoreError, Tx, audit::Actor};
 
 use crate::{
     AdminParts,
@@ -63,6 +64,18 @@ impl FullOperator {
         Ok(self.parts.database.begin().await?)
     }
 
+    /// Makes a movement of credit durable and hands it to the archive. Both are done together: a handler ends where it waits
+    /// when its client leaves, and what is committed and not archived could not be restored.
+    pub(crate) async fn commit_movement(&self, tx: Tx, movement: Movement) -> Answer<()> {
+        let archive = self.parts.archive.clone();
+        let kept = actix_web::rt::spawn(async move {
+            tx.commit().await?;
+            archive.keep(movement);
+            Ok::<(), StoreError>(())
+        });
+        Ok(kept.await.map_err(|error| AdminError::internal(&error))??)
+    }
+
     /// Makes a catalog write durable, then refreshes this node's snapshot. Other nodes see the change notice.
     pub(crate) async fn commit_catalog(&self, tx: Tx) -> Answer<()> {
         tx.commit().await?;
@@ -76,8 +89,13 @@ impl FullOperator {
     /// Makes a write on tenants or virtual keys durable, then forgets this node's cached callers.
     pub(crate) async fn commit_accounts(&self, tx: Tx) -> Answer<()> {
         tx.commit().await?;
-        self.parts.callers.invalidate_all();
+        self.forget_callers();
         Ok(())
+    }
+
+    /// Forgets this node's cached callers, after a write on tenants or virtual keys.
+    pub(crate) fn forget_callers(&self) {
+        self.parts.callers.invalidate_all();
     }
 
     /// Makes a write on operator tokens durable, then forgets this node's cached operators.

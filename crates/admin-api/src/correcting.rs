@@ -9,7 +9,7 @@ use ledger::{
     reading,
 };
 use serde_json::json;
-use store::{Tx, audit};
+use store::{StoreError, Tx, audit};
 
 use crate::{
     access::FullOperator,
@@ -45,12 +45,13 @@ pub(crate) enum Done {
 /// # Errors
 /// What the database says, such as being busy: try again. A request that cannot be corrected is no error.
 pub(crate) async fn correct_one(operator: &FullOperator, request: RequestId, wish: &Wish) -> Answer<Done> {
-    let correction = correction(operator, request, wish).await?;
+    let Some(correction) = correction(operator, request, wish).await? else {
+        return Ok(Done::Refused(LedgerError::UnknownCharge));
+    };
     let tx = operator.begin().await?;
     match post(&tx, operator, &correction, wish).await {
         Ok(corrected) => {
-            tx.commit().await?;
-            operator.parts().archive.keep(corrected.movement.clone());
+            operator.commit_movement(tx, corrected.movement.clone()).await?;
             Ok(Done::Corrected(corrected))
         }
         Err(error) => {
@@ -65,7 +66,9 @@ pub(crate) async fn correct_one(operator: &FullOperator, request: RequestId, wis
 /// # Errors
 /// As [`correct_one`].
 pub(crate) async fn preview_one(operator: &FullOperator, request: RequestId, wish: &Wish) -> Answer<Done> {
-    let correction = correction(operator, request, wish).await?;
+    let Some(correction) = correction(operator, request, wish).await? else {
+        return Ok(Done::Refused(LedgerError::UnknownCharge));
+    };
     let tx = operator.begin().await?;
     let corrected = movements::correct(&tx, operator.actor(), &correction).await;
     tx.rollback().await?;
@@ -98,17 +101,22 @@ pub(crate) async fn post(
     Ok(corrected)
 }
 
-/// The wish for one request. In which budgets its charge was counted stands in its record.
-pub(crate) async fn correction(operator: &FullOperator, request: RequestId, wish: &Wish) -> Answer<Correction> {
-    let record = request_log::operator_find(operator.parts().database.readers(), request).await?;
+/// The wish for one request; `None` when it has no charge. In which budgets that was counted stands in its record, which was
+/// written with the charge: so the charge is looked for first.
+pub(crate) async fn correction(operator: &FullOperator, request: RequestId, wish: &Wish) -> Answer<Option<Correction>> {
+    let readers = operator.parts().database.readers();
+    if reading::operator_charge(readers, request).await?.is_none() {
+        return Ok(None);
+    }
+    let record = request_log::operator_find(readers, request).await?;
     let budgets: Vec<BudgetKey> = record.map(|record| record.budgets).unwrap_or_default();
-    Ok(Correction {
+    Ok(Some(Correction {
         request,
         kind: wish.kind,
         amount: wish.amount,
         source: wish.source.clone(),
         budgets,
-    })
+    }))
 }
 
 /// What a refusal means for this request, or the error that stops everything.
@@ -121,7 +129,13 @@ async fn settled_without(operator: &FullOperator, correction: &Correction, error
             let earlier = made.into_iter().find(|made| made.transaction == id);
             earlier.map(Done::Repeated).ok_or_else(|| AdminError::from(error))
         }
-        LedgerError::UnknownCharge | LedgerError::MoreThanCharged(_) | LedgerError::MoreThanHeld(_) => {
+        LedgerError::UnknownCharge
+        | LedgerError::MoreThanCharged(_)
+        | LedgerError::MoreThanHeld(_)
+        | LedgerError::InvalidAmount(_) => Ok(Done::Refused(error)),
+        // no repetition mends it, and the other requests of a list must not wait for it
+        LedgerError::Store(StoreError::Contradiction(_) | StoreError::Damaged(_) | StoreError::MissingReference) => {
+            tracing::error!(%error, request = %correction.request, "a charge cannot be corrected");
             Ok(Done::Refused(error))
         }
         other => Err(other.into()),

@@ -60,6 +60,7 @@ async fn create_correction(
     let charge = reading::operator_charge(operator.parts().database.readers(), request).await?;
     let tenant = charge.ok_or_else(no_charge)?.row.tenant;
     let correction = correcting::correction(&operator, request, &wish).await?;
+    let correction = correction.ok_or_else(no_charge)?;
     let wanted = Wanted {
         kind: "correction",
         tenant,

@@ -66,8 +66,7 @@ pub(crate) async fn move_once<C: Serialize, P: Serialize>(
             let action = format!("{kind}.create");
             audit::record(&tx, operator.actor(), &action, &moved.id, None, Some(&answer)).await?;
             idempotency::remember(&tx, &scope, key, &answer).await?;
-            tx.commit().await?;
-            operator.parts().archive.keep(moved.movement);
+            operator.commit_movement(tx, moved.movement).await?;
             Ok(Created(answer))
         }
     }

@@ -118,8 +118,8 @@ async fn create_tenant(operator: FullOperator, body: Body<NewTenantInput>) -> An
     let tenant = operator_tenants::create(&tx, operator.actor(), new).await?;
     let opened = ledger::movements::open_account(&tx, tenant.id).await?;
     let states = BudgetStates::read_in(&tx, [scope_of(&tenant)]).await?;
-    operator.commit_accounts(tx).await?;
-    operator.parts().archive.keep(opened);
+    operator.commit_movement(tx, opened).await?;
+    operator.forget_callers();
     Ok(Created(Tenant::shown(tenant, &states)))
 }
 

@@ -9,8 +9,9 @@ use crate::{error::LedgerError, hold::Hold};
 
 /// Tells what became of a hold. Dropped, it tells that the writer has stopped.
 pub struct HoldTeller {
-    placed: oneshot::Sender<Placed>,
+    // closes before `placed` does: whoever finds that closed looks here
     refused: oneshot::Sender<LedgerError>,
+    placed: oneshot::Sender<Placed>,
 }
 
 /// A hold, and the way on which nothing will come any more: dropped by the teller, it would wake the reader.
@@ -30,7 +31,7 @@ pub fn answer() -> (HoldTeller, HoldNews) {
         placed: placed_news,
         refused: refused_news,
     };
-    (HoldTeller { placed, refused }, news)
+    (HoldTeller { refused, placed }, news)
 }
 
 impl HoldTeller {
@@ -38,7 +39,7 @@ impl HoldTeller {
     pub fn tell(self, outcome: Result<Hold, LedgerError>) {
         match outcome {
             Ok(hold) => drop(self.placed.send((hold, self.refused))),
-            // before the other way closes, whose reader then looks here
+            // before the other way closes
             Err(error) => drop(self.refused.send(error)),
         }
     }
@@ -49,7 +50,8 @@ impl HoldNews {
     pub async fn outcome(&mut self) -> Result<Hold, LedgerError> {
         match (&mut self.placed).await {
             Ok((hold, _)) => Ok(hold),
-            Err(_) => Err(self.refusal().await),
+            // not awaited, so that nothing can give the wait up in between
+            Err(_) => Err(self.refused.try_recv().unwrap_or(LedgerError::Stopped)),
         }
     }
 

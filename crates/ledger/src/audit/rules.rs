@@ -19,6 +19,7 @@ pub fn sweeps(max_request_time: Duration) -> Vec<Sweep> {
     };
     vec![
         sweep("tx", "id", Subject::Transaction, transactions()),
+        sweep("entry", "tx_id", Subject::Transaction, entries()),
         sweep("lot", "id", Subject::Lot, lots()),
         sweep("claim", "lot_id", Subject::Lot, claims()),
         sweep("acct", "tenant_id", Subject::Tenant, accounts()),
@@ -59,6 +60,16 @@ fn transactions() -> Vec<Rule> {
              (SELECT 1 FROM entry r WHERE r.tx_id = t.id AND r.account LIKE 'refunds_payable:%')",
         ),
     ]
+}
+
+/// PostgreSQL does not look for it when an entry is written (migration `writer_speed`).
+fn entries() -> Vec<Rule> {
+    vec![rule(
+        "I1",
+        "every entry is of a transaction",
+        "SELECT e.tx_id AS id, 'has entries and is not there' AS what FROM entry e LEFT JOIN tx t ON t.id = e.tx_id \
+         WHERE {range:e.tx_id} AND t.id IS NULL",
+    )]
 }
 
 fn lots() -> Vec<Rule> {

@@ -23,6 +23,25 @@ mod locks {
     on_postgres! { by_the_clock_one_node_audits_at_a_time }
 }
 
+mod references {
+    use super::*;
+    on_postgres! { an_entry_without_its_transaction_is_named }
+}
+
+/// SQLite refuses to write one.
+async fn an_entry_without_its_transaction_is_named(world: &World) {
+    let lost = uuid::Uuid::now_v7();
+    let sql = "INSERT INTO entry (tx_id, line, account, amount) VALUES ($1, 1, 'bank', 5)";
+    world.change(sql, vec![lost.into()]).await.unwrap();
+    let report = world.audit().await;
+    let found: Vec<_> = report.offences().collect();
+    assert_eq!((found.len(), found[0].invariant), (1, "I1"), "{found:?}");
+    assert!(found[0].offender.as_ref().unwrap().contains(&lost.to_string()));
+    guard_history(world, false).await;
+    run(world, "DELETE FROM entry").await;
+    guard_history(world, true).await;
+}
+
 /// What is done, what takes it back, the invariant that it breaks, and a word that the report must contain.
 struct Tampering {
     done: String,
