@@ -50,8 +50,9 @@ struct ProviderStatement {
     /// When the rule compared it; `null` for a moment.
     #[schema(required)]
     checked_at: Option<Instant>,
-    /// What the ledger had booked for the provider and the period.
-    #[schema(required)]
+    /// What the ledger had booked for the provider and the period; absent until it was compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Usd, required = false)]
     booked_usd: Option<Usd>,
     /// The incident, where the two differ by more than they may.
     #[schema(value_type = Option<String>, required)]

@@ -2,7 +2,9 @@
 
 use accounts::{KeySettings, PlainKey, PlainToken, operator_keys};
 use actix_web::http::Method;
-use domain::{CredentialId, KeyId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId};
+use domain::{
+    CredentialId, IncidentId, KeyId, NodeId, OfferId, OperatorTokenId, PoolId, ProviderId, RequestId, TenantId,
+};
 use serde_json::json;
 use store::audit::Actor;
 
@@ -22,6 +24,7 @@ pub fn filled(path: &str) -> String {
         ("{node_id}", NodeId::generate().to_string()),
         ("{key_id}", KeyId::generate().to_string()),
         ("{request_id}", RequestId::generate().to_string()),
+        ("{incident_id}", IncidentId::generate().to_string()),
         ("{operator_token_id}", OperatorTokenId::generate().to_string()),
         ("{model_id}", "nobody%2Fnothing".to_owned()),
         ("{alias}", "nothing".to_owned()),
