@@ -106,16 +106,22 @@ impl<'a> Round<'a> {
         self.now.plus_ms(-i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Links requests with an incident, with what each was charged.
-    async fn link(&self, incident: IncidentId, mut links: Vec<Link>) -> Result<(), IncidentError> {
-        for page in links.chunks_mut(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
-            let ids: Vec<_> = page.iter().map(|link| link.request).collect();
+    /// Links requests with an incident that are not linked yet, with what each was charged.
+    async fn link(&self, incident: IncidentId, links: &[Link]) -> Result<(), IncidentError> {
+        for page in links.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+            let known = requests::linked_already(self.database.readers(), incident, page).await?;
+            let mut new: Vec<Link> = page.to_vec();
+            new.retain(|link| !known.contains(&link.request));
+            if new.is_empty() {
+                continue;
+            }
+            let ids: Vec<_> = new.iter().map(|link| link.request).collect();
             let charged = self.evidence.charged(&ids).await?;
-            for link in page.iter_mut() {
+            for link in &mut new {
                 link.charged = charged.get(&link.request).copied().unwrap_or(Amount::ZERO);
             }
             let tx = self.database.begin().await?;
-            requests::attach(&tx, incident, page).await?;
+            requests::attach(&tx, incident, &new).await?;
             tx.commit().await?;
         }
         Ok(())

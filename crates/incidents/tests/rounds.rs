@@ -1,7 +1,11 @@
 //! A rule or a statement that fails keeps no other from being seen.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use domain::{Amount, OfferId, RequestId, TenantId, clock::UnixMs};
@@ -18,6 +22,10 @@ struct Torn {
     failures: bool,
     /// A provider whose sum takes too long.
     sum_of: &'static str,
+    /// The request that failed.
+    failed: Option<RequestId>,
+    /// How many charges were asked for.
+    charges: AtomicUsize,
 }
 
 fn torn<T>(is_torn: bool, rows: T) -> Result<T, StoreError> {
@@ -50,7 +58,7 @@ impl Evidence for Torn {
 
     async fn failures(&self, _: UnixMs, before: Option<RequestId>, _: u32) -> Result<Vec<Failure>, StoreError> {
         let row = Failure {
-            request: RequestId::generate(),
+            request: self.failed.unwrap_or_else(RequestId::generate),
             tenant: TenantId::generate(),
             ended_at: UnixMs(i64::MAX),
             providers: vec![("p".to_owned(), false)],
@@ -62,7 +70,8 @@ impl Evidence for Torn {
         Ok(0)
     }
 
-    async fn charged(&self, _: &[RequestId]) -> Result<HashMap<RequestId, Amount>, StoreError> {
+    async fn charged(&self, requests: &[RequestId]) -> Result<HashMap<RequestId, Amount>, StoreError> {
+        self.charges.fetch_add(requests.len(), Ordering::Relaxed);
         Ok(HashMap::new())
     }
 
@@ -153,4 +162,20 @@ async fn each_statement_is_compared_whatever_becomes_of_the_others() {
     assert_eq!(kinds(&database).await, [Kind::BillingDrift]);
     assert!(compare_statements(&database, &Torn::default(), &RULES).await.unwrap());
     assert!(unchecked().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_of_an_outage_that_lasts_is_looked_up_once() {
+    let (database, _folder) = fresh().await;
+    let evidence = Torn {
+        substitutions: true,
+        failed: Some(RequestId::generate()),
+        ..Torn::default()
+    };
+    for _ in 0..3 {
+        run_round(&database, &evidence, &RULES, false).await.unwrap();
+    }
+    assert_eq!(evidence.charges.load(Ordering::Relaxed), 1);
+    let found = list(database.readers(), &Filter::default(), 10).await.unwrap();
+    assert_eq!((found.len(), found[0].requests), (1, 1));
 }

@@ -69,9 +69,9 @@ impl Round<'_> {
             let step = self.rules.outage.judge(incident.is_some(), counts);
             match (step, incident) {
                 (OutageStep::Opens, _) => self.open_outage(&provider, tally).await?,
-                (OutageStep::Lasts, Some(incident)) => self.link(incident, tally.links).await?,
+                (OutageStep::Lasts, Some(incident)) => self.link(incident, &tally.links).await?,
                 (OutageStep::Ends, Some(incident)) => {
-                    self.link(incident, tally.links).await?;
+                    self.link(incident, &tally.links).await?;
                     self.end_outage(&provider, incident).await?;
                 }
                 _ => {}
@@ -128,7 +128,7 @@ impl Round<'_> {
         let (incident, _) = opening::open(&tx, &self.actor, &new).await?;
         tx.commit().await?;
         tracing::warn!(provider, %incident, "a provider fails");
-        self.link(incident, tally.links).await
+        self.link(incident, &tally.links).await
     }
 
     async fn end_outage(&self, provider: &str, incident: domain::IncidentId) -> Result<(), IncidentError> {
