@@ -224,9 +224,11 @@ async fn pages_are_filtered_newest_first_and_go_on_behind_the_cursor() {
 async fn a_row_that_cannot_be_read_hides_no_other() {
     for fresh in databases().await {
         let (tenant, key) = (TenantId::generate(), KeyId::generate());
-        let record = || RequestRecord {
-            reason: Reason::ModelSubstituted,
-            ..refused(tenant, key, "a/x")
+        let record = || {
+            let mut record = served(tenant, key, "a/x");
+            record.reason = Reason::ModelSubstituted;
+            record.attempts[0].outcome = "status_500".to_owned();
+            record
         };
         let records = [record(), record(), record()];
         fresh.write(&records.each_ref()).await;
