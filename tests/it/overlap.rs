@@ -146,3 +146,41 @@ async fn a_client_that_leaves_before_its_hold_is_durable_leaves_nothing_behind()
     assert_eq!(app.client().key().await["balance"], before);
     app.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_kept_back_until_its_hold_is_durable_is_free_if_its_client_leaves() {
+    let app = TestApp::start().await;
+    make_known(&app).await;
+    let before = app.client().key().await["balance"].clone();
+    app.simulator.script(pause_after(4)).unwrap();
+    let locked = app.lock_ledger().await;
+    let client = app.client();
+    let call = tokio::spawn(async move {
+        client
+            .try_begin("/v1/chat/completions", &openai_body(true))
+            .await
+            .is_ok()
+    });
+    // the relay has read the beginning of it: the second answer, after the one that made the tenant known
+    app.wait_for_metric("truerelay_upstream_first_byte_seconds_count 2")
+        .await;
+    call.abort();
+    app.simulator
+        .wait_until(|log| log[0].outcome == Outcome::ClientGone)
+        .await;
+    locked.release().await;
+    app.wait_for_number(
+        "SELECT COUNT(*) FROM charge WHERE state = 'voided' AND reason = 'client_gone_before_head'",
+        1,
+    )
+    .await;
+    app.wait_for_holds(0).await;
+    assert_eq!(app.client().key().await["balance"], before);
+    let borne = "SELECT COUNT(*) FROM entry WHERE account = 'operator_loss:unbilled' AND amount > 0";
+    assert_eq!(
+        app.number(borne).await,
+        1,
+        "what the provider may bill is the operator's"
+    );
+    app.finish().await;
+}

@@ -181,6 +181,14 @@ async fn a_name_that_changes_in_mid_stream_is_seen() {
     app.simulator.script(fixed(chunks(&names), Faults::default())).unwrap();
     let answer = app.client().openai(&openai_body(true)).await;
     assert_free(&app.closed(&answer.request_id()).await, "gpt-4o-mini");
+    // nor does it get lost among more names than are kept
+    let mut many: Vec<String> = (1..=9).map(|day| format!("gpt-4o-2024-08-0{day}")).collect();
+    many.extend(["gpt-4o-mini", "gpt-4o-2024-09-01"].map(str::to_owned));
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    app.simulator.reset();
+    app.simulator.script(fixed(chunks(&many), Faults::default())).unwrap();
+    let answer = app.client().openai(&openai_body(true)).await;
+    assert_free(&app.closed(&answer.request_id()).await, "gpt-4o-2024-09-01");
     // another name of the same model is no other model, and content is no name
     names[30] = "gpt-4o-2024-08-06";
     app.simulator.reset();

@@ -2,9 +2,10 @@
 //!
 //! Providers answer under the name that they were asked for, or under the snapshot behind it
 //! (`gpt-5-mini` -> `gpt-5-mini-2025-08-07`, `claude-sonnet-4-0` -> `claude-sonnet-4-20250514`); a deployment with a name of
-//! its own (Azure) answers under the vendor's. A snapshot that was asked for by its date is the only one that may answer.
+//! its own (Azure) answers under the vendor's. A snapshot that was asked for by its date is the only one that may answer, under
+//! any of the model's names (`us.anthropic.claude-sonnet-4-5-20250929-v1:0` -> `claude-sonnet-4-5-20250929`).
 
-use domain::served_names::{ServedNames, names_a_snapshot};
+use domain::served_names::{ServedNames, snapshot_date};
 
 use crate::{CatalogError, seed::SeedNames, wording};
 
@@ -26,12 +27,13 @@ pub(crate) fn served_names(own: &[String], upstream: &str, model: &str, seed: &S
 /// The upstream's name of the model, the catalog's and the vendor's own, and the snapshots of these that the seed knows.
 fn default_names(upstream: &str, model: &str, seed: &SeedNames) -> Vec<String> {
     let mut names = vec![upstream.to_owned()];
-    if names_a_snapshot(upstream) {
+    let catalog = model.split_once('/').map_or(model, |(_, name)| name);
+    let known = [Some(catalog), seed.vendors_own.as_deref()].into_iter().flatten();
+    if let Some(date) = snapshot_date(upstream) {
+        push_dated(&mut names, known, &seed.aliases, &date);
         return names;
     }
-    let catalog = model.split_once('/').map_or(model, |(_, name)| name);
-    let known = [Some(catalog), seed.vendors_own.as_deref()];
-    for name in known.into_iter().flatten() {
+    for name in known {
         push(&mut names, name);
     }
     let stems: Vec<String> = names.iter().map(|name| stem(name).to_owned()).collect();
@@ -41,6 +43,22 @@ fn default_names(upstream: &str, model: &str, seed: &SeedNames) -> Vec<String> {
         }
     }
     names
+}
+
+/// The model's names with that date, and no other.
+fn push_dated<'a>(names: &mut Vec<String>, known: impl Iterator<Item = &'a str>, aliases: &[String], date: &str) {
+    for name in known {
+        match snapshot_date(name) {
+            Some(own) if own == date => push(names, name),
+            Some(_) => {}
+            None => push(names, &format!("{}-{date}", stem(name))),
+        }
+    }
+    for alias in aliases {
+        if snapshot_date(alias).as_deref() == Some(date) {
+            push(names, alias);
+        }
+    }
 }
 
 fn push(names: &mut Vec<String>, name: &str) {
@@ -120,6 +138,16 @@ mod tests {
                 "mistral-small-latest",
                 "mistral-small-latest",
             ),
+            (
+                "anthropic/claude-haiku-4.5",
+                "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+                "claude-haiku-4-5-20251001",
+            ),
+            (
+                "anthropic/claude-haiku-4.5",
+                "claude-haiku-4-5@20251001",
+                "claude-haiku-4-5-20251001",
+            ),
         ] {
             let sold = ServedNames::new(names(asked, model));
             assert_eq!(sold.judge([reported]), Served::AsSold(reported), "{asked}: {sold:?}");
@@ -139,6 +167,18 @@ mod tests {
                 "claude-3-5-sonnet-20240620",
             ),
             ("anthropic/claude-opus-4.5", "claude-opus-4-5", "claude-haiku-4-5"),
+            (
+                "anthropic/claude-3.5-sonnet",
+                "claude-3-5-sonnet@20241022",
+                "claude-3-5-sonnet-20240620",
+            ),
+            (
+                "anthropic/claude-3.5-sonnet",
+                "anthropic.claude-3-5-sonnet-20241022-v2:0",
+                "claude-3-5-sonnet",
+            ),
+            ("openai/gpt-4", "gpt-4-0613", "gpt-4-0314"),
+            ("deepseek/deepseek-v3", "deepseek-v3-0324", "deepseek-v3"),
         ] {
             let sold = ServedNames::new(names(asked, model));
             assert_eq!(sold.judge([reported]), Served::Substituted(reported), "{sold:?}");

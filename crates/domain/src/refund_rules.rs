@@ -151,17 +151,19 @@ refund_rules! {
         "The client left after the provider had accepted the request, and this provider bills the whole answer even if it is \
          told to stop; or the answer was not streamed, and so was whole already. It was read to its end.",
         "The client left, and the provider bills the whole answer all the same; the charge is what it reported for all of it.";
-    /// The client left before the answer's head: free.
+    /// The client left before anything of an answer could be handed out: free.
     ClientGoneBeforeHead = "client_gone_before_head", Nothing, Unbilled,
-        "The client left before a provider had accepted the request.",
-        "The client left before the answer began; nothing is charged.";
+        "The client left before a provider had accepted the request, or while its answer was kept back because the credit was \
+         still being reserved.",
+        "The client left before an answer could be handed out; nothing is charged.";
     /// The upstream failed after output had begun: charged for what was relayed.
     UpstreamCutOff = "upstream_cut_off", ReportedElseEstimatedUsage, Nothing,
         "The provider failed after output had begun: the connection broke, or an error or something unreadable came.",
         "The provider failed after output had begun; the charge is the input and the output that was relayed.";
     /// The upstream accepted and then produced nothing: free.
     UpstreamNoOutput = "upstream_no_output", Nothing, Unbilled,
-        "The provider accepted the request and sent no output, however that ended.",
+        "The provider accepted the request and no output came: of an answer that it ended normally neither visible output nor a \
+         report of hidden output, of any other no visible output.",
         "The provider accepted the request and produced nothing; nothing is charged.";
     /// Every attempt failed before an answer began: free.
     UpstreamFailed = "upstream_failed", Nothing, Unbilled,
@@ -174,16 +176,16 @@ refund_rules! {
     /// The upstream said that it ran another model than the one that was sold: free.
     ModelSubstituted = "model_substituted", Nothing, Unbilled,
         "The provider said that it ran another model than the one that was sold: a name that is not among the offer's \
-         `served_names` (`GET /v1/models/{id}`), however the answer ended.",
+         `served_names` (`GET /v1/models/{id}`), or more than nine different names, however the answer ended.",
         "The provider said that it ran another model than the one that was asked for; nothing is charged.";
     /// The provider's moderation ended the answer before any output: free.
     FilteredBeforeOutput = "filtered_before_output", Nothing, Unbilled,
-        "The provider's own moderation ended the answer before any output.",
+        "The provider's own moderation ended the answer before any output; hidden reasoning that the provider reports is output.",
         "The provider's moderation ended the answer before any output; nothing is charged.";
-    /// The provider's moderation ended the answer after output had begun: charged for what was relayed.
+    /// The provider's moderation ended the answer after output had begun, hidden reasoning included: charged for what was produced.
     FilteredAfterOutput = "filtered_after_output", ReportedElseEstimatedUsage, Nothing,
-        "The provider's own moderation ended the answer after output had begun.",
-        "The provider's moderation ended the answer after output had begun; the charge is the input and the output that was relayed.";
+        "The provider's own moderation ended the answer after output had begun; hidden reasoning that the provider reports is output.",
+        "The provider's moderation ended the answer after output had begun; the charge is the input and the output until then, hidden reasoning included.";
     /// A time limit of ours ran out before output: free.
     TimeoutBeforeOutput = "timeout_before_output", Nothing, Unbilled,
         "A time limit of the relay ran out before any output.",
@@ -195,11 +197,11 @@ refund_rules! {
     /// The credit did not cover the hold: nothing was handed out, free.
     InsufficientCredit = "insufficient_credit", Nothing, Unbilled,
         "The credit did not cover what the request could cost at most.",
-        "The credit did not cover the request; nothing was sent and nothing is charged.";
+        "The credit did not cover the request; nothing was handed out and nothing is charged.";
     /// The key's budget did not cover the hold: nothing was handed out, free.
     BudgetExceeded = "budget_exceeded", Nothing, Unbilled,
         "A budget of the key or its tenant did not cover what the request could cost at most.",
-        "The key's budget did not cover the request; nothing was sent and nothing is charged.";
+        "The key's budget did not cover the request; nothing was handed out and nothing is charged.";
     /// The node stopped before the request ended: charged for what it had noted of the answer by then, free if that was
     /// nothing. What the provider bills beyond is the operator's.
     RelayCrashed = "relay_crashed", NotedUsage, Node,

@@ -81,12 +81,41 @@ fn is_date(text: &str) -> bool {
     shape(b"-0000-00-00") || shape(b"-00000000")
 }
 
-/// Whether a name ends in a date, and so stands for one snapshot.
-pub fn names_a_snapshot(name: &str) -> bool {
-    [11, 9]
-        .into_iter()
-        .filter_map(|length| name.get(name.len().checked_sub(length)?..))
-        .any(is_date)
+/// The digits of the date by which a name stands for one snapshot; `None` when it does not.
+///
+/// Providers write `-2025-08-07`, `-20250807`, `@20250807`, `-20250807-v1:0`, and short `-0528` (month and day) or `-2507`
+/// (year and month).
+pub fn snapshot_date(name: &str) -> Option<String> {
+    let name = without_revision(name);
+    let end = |length: usize| name.get(name.len().checked_sub(length)?..);
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect();
+    if let Some(date) = [11, 9].into_iter().filter_map(end).find(|text| is_date(text)) {
+        return Some(digits(date));
+    }
+    let (_, last) = name.rsplit_once(['-', '@'])?;
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit());
+    match last.len() {
+        8 if is_number => Some(last.to_owned()),
+        4 if is_number && is_short_date(last) => Some(last.to_owned()),
+        _ => None,
+    }
+}
+
+/// Without `-v1:0`, by which Bedrock counts revisions of a snapshot.
+fn without_revision(name: &str) -> &str {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match name.rsplit_once("-v") {
+        Some((head, revision)) if revision.split(':').all(is_number) => head,
+        _ => name,
+    }
+}
+
+/// `MMDD`, or `YYMM` of this century's twenties and thirties: `8192` and `4096` are none.
+fn is_short_date(digits: &str) -> bool {
+    let (first, second) = digits.split_at(2);
+    let within =
+        |text: &str, range: std::ops::RangeInclusive<u32>| text.parse().is_ok_and(|number| range.contains(&number));
+    (within(first, 1..=12) && within(second, 1..=31)) || (within(first, 20..=39) && within(second, 1..=12))
 }
 
 #[cfg(test)]
@@ -129,18 +158,31 @@ mod tests {
 
     #[test]
     fn a_date_at_the_end_names_a_snapshot() {
-        for name in ["claude-sonnet-4-20250514", "gpt-5-2025-08-07"] {
-            assert!(names_a_snapshot(name), "{name}");
+        for (name, date) in [
+            ("claude-sonnet-4-20250514", "20250514"),
+            ("gpt-5-2025-08-07", "20250807"),
+            ("claude-sonnet-4-5@20250929", "20250929"),
+            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "20250929"),
+            ("deepseek-ai/DeepSeek-R1-0528", "0528"),
+            ("deepseek-v3-0324", "0324"),
+            ("mistral-small-2603", "2603"),
+        ] {
+            assert_eq!(snapshot_date(name).as_deref(), Some(date), "{name}");
         }
         for name in [
             "gpt-5",
-            "mistral-small-2603",
             "",
-            "2025-08-07",
+            "20250807",
             "é-20250514x",
             "-2025-8-7",
+            "llama3-70b-8192",
+            "phi-3-4096",
+            "deepseek-v3",
+            "anthropic.claude-v2:1",
+            "x-v1:0",
+            "x-25é07",
         ] {
-            assert!(!names_a_snapshot(name), "{name}");
+            assert_eq!(snapshot_date(name), None, "{name}");
         }
     }
 

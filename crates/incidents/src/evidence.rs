@@ -34,7 +34,7 @@ pub struct Failure {
     pub tenant: TenantId,
     /// When it ended.
     pub ended_at: UnixMs,
-    /// The slug of each provider that failed it, once per attempt, and whether that attempt had won.
+    /// The slug of each provider that failed it, each once, and whether it was its answer that was relayed.
     pub providers: Vec<(String, bool)>,
 }
 

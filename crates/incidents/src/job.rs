@@ -14,6 +14,8 @@ use domain::{Amount, IncidentId, clock::UnixMs};
 use metrics::gauge;
 use store::{Database, audit::Actor};
 
+use alone::Task;
+
 use crate::{Evidence, IncidentError, Rules, reading, requests, requests::Link};
 
 /// Rows in one reading and in one transaction.
@@ -21,10 +23,12 @@ const PAGE: u32 = 500;
 /// How far back the first round of a node goes, whatever was not seen while none ran.
 const FIRST_LOOKBACK: Duration = Duration::from_secs(30 * 86_400);
 
-/// One round of all rules, unless another node is at it. `is_first` is for the first of a process. Answers whether it ran.
+/// One round of the rules about requests, unless another node is at it: each runs whatever becomes of the others, and what
+/// was done before a rule failed stays. With `is_first` substitutions are looked for far back; answers whether they were
+/// looked for, so that a process can ask for that until it has been done.
 ///
 /// # Errors
-/// What the database says; what was done until then stays.
+/// What the database says before the rules begin and behind them. What a rule fails by is logged.
 pub async fn run_round(
     database: &Database,
     evidence: &dyn Evidence,
@@ -32,26 +36,46 @@ pub async fn run_round(
     is_first: bool,
 ) -> Result<bool, IncidentError> {
     gauge!("truerelay_incidents_open").set(f64::from(reading::count_open(database.readers()).await?));
-    let Some(turn) = alone::take_turn(database).await? else {
+    let Some(turn) = alone::take_turn(database, Task::Requests).await? else {
         return Ok(false);
     };
-    let round = Round {
-        database,
-        evidence,
-        rules,
-        actor: Actor::system("incidents"),
-        now: database.now().await?,
-    };
+    let round = Round::begin(database, evidence, rules).await?;
     let lookback = if is_first {
         FIRST_LOOKBACK
     } else {
         rules.substitution.window + rules.longest_request
     };
-    round.see_substitutions(lookback).await?;
-    round.see_outages().await?;
-    round.see_statements().await?;
+    let substitutions = told("substitutions", round.see_substitutions(lookback).await);
+    told("outages", round.see_outages().await);
     turn.end().await?;
-    Ok(true)
+    Ok(substitutions)
+}
+
+/// Compares the statements that wait for it, unless another node is at it. It is apart from the other rules because each
+/// statement sums up a period, which takes as long as it takes. Answers whether none of them failed.
+///
+/// # Errors
+/// What the database says before and behind them. What a statement fails by is logged.
+pub async fn compare_statements(
+    database: &Database,
+    evidence: &dyn Evidence,
+    rules: &Rules,
+) -> Result<bool, IncidentError> {
+    let Some(turn) = alone::take_turn(database, Task::Statements).await? else {
+        return Ok(true);
+    };
+    let round = Round::begin(database, evidence, rules).await?;
+    let compared = round.see_statements().await;
+    turn.end().await?;
+    compared
+}
+
+/// Logs why a rule has failed. Answers whether it has not.
+fn told(rule: &'static str, seen: Result<(), IncidentError>) -> bool {
+    if let Err(error) = &seen {
+        tracing::warn!(rule, %error, "a rule of incidents has failed");
+    }
+    seen.is_ok()
 }
 
 /// What a round works with.
@@ -63,21 +87,41 @@ struct Round<'a> {
     now: UnixMs,
 }
 
-impl Round<'_> {
+impl<'a> Round<'a> {
+    async fn begin(
+        database: &'a Database,
+        evidence: &'a dyn Evidence,
+        rules: &'a Rules,
+    ) -> Result<Self, IncidentError> {
+        Ok(Self {
+            database,
+            evidence,
+            rules,
+            actor: Actor::system("incidents"),
+            now: database.now().await?,
+        })
+    }
+
     fn ago(&self, time: Duration) -> UnixMs {
         self.now.plus_ms(-i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Links requests with an incident, with what each was charged.
-    async fn link(&self, incident: IncidentId, mut links: Vec<Link>) -> Result<(), IncidentError> {
-        for page in links.chunks_mut(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
-            let ids: Vec<_> = page.iter().map(|link| link.request).collect();
+    /// Links requests with an incident that are not linked yet, with what each was charged.
+    async fn link(&self, incident: IncidentId, links: &[Link]) -> Result<(), IncidentError> {
+        for page in links.chunks(usize::try_from(PAGE).unwrap_or(usize::MAX)) {
+            let known = requests::linked_already(self.database.readers(), incident, page).await?;
+            let mut new: Vec<Link> = page.to_vec();
+            new.retain(|link| !known.contains(&link.request));
+            if new.is_empty() {
+                continue;
+            }
+            let ids: Vec<_> = new.iter().map(|link| link.request).collect();
             let charged = self.evidence.charged(&ids).await?;
-            for link in page.iter_mut() {
+            for link in &mut new {
                 link.charged = charged.get(&link.request).copied().unwrap_or(Amount::ZERO);
             }
             let tx = self.database.begin().await?;
-            requests::attach(&tx, incident, page).await?;
+            requests::attach(&tx, incident, &new).await?;
             tx.commit().await?;
         }
         Ok(())

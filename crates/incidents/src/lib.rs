@@ -1,8 +1,8 @@
 //! Incidents: what went wrong for many, which requests it concerns, and what became of it. Owns `incident`,
 //! `incident_update`, `incident_request` and `provider_statement`.
 //!
-//! Rules open some by durable rows ([`run_round`]), operators open others. What others know (the request log, the ledger, the
-//! catalog) comes through [`Evidence`]. No text of a public incident names a tenant, a key, a prompt or a credential.
+//! Rules open some by durable rows ([`run_round`], [`compare_statements`]), operators open others. What others know (the
+//! request log, the ledger, the catalog) comes through [`Evidence`]. No text of a public incident names a tenant, a key, a prompt or a credential.
 
 mod error;
 mod evidence;
@@ -16,7 +16,7 @@ mod statements;
 
 pub use error::IncidentError;
 pub use evidence::{Evidence, Failure, Substitution};
-pub use job::run_round;
+pub use job::{compare_statements, run_round};
 pub use kinds::{Kind, State};
 pub use opening::{NewIncident, add_update, open, resolve};
 pub use reading::{Filter, IncidentView, UpdateView, count_open, find, list, tell, updates};

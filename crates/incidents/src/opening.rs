@@ -30,6 +30,20 @@ pub struct NewIncident {
     pub is_public: bool,
 }
 
+impl NewIncident {
+    /// A rule's: what is too long is cut, because a rule that is refused sees nothing.
+    pub(crate) fn fitted(mut self) -> Self {
+        let cut = |text: &mut String, longest| {
+            if let Some((end, _)) = text.char_indices().nth(longest) {
+                text.truncate(end);
+            }
+        };
+        cut(&mut self.title, LONGEST_TITLE);
+        cut(&mut self.text, LONGEST_TEXT);
+        self
+    }
+}
+
 /// Opens an incident. If one of the same kind and subject is open, that is the answer, and nothing changes.
 ///
 /// # Errors
@@ -142,4 +156,26 @@ fn check(field: &'static str, text: &str, longest: usize, lines: bool) -> Result
         "write 1 to 200 characters without line breaks"
     };
     Err(IncidentError::Invalid { field, problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rule_writes_fits_whatever_it_is_about() {
+        let new = NewIncident {
+            kind: Kind::Outage,
+            subject: "x".to_owned(),
+            title: "\u{fc}".repeat(LONGEST_TITLE + 1),
+            text: "\u{fc}".repeat(LONGEST_TEXT + 1),
+            started_at: UnixMs(0),
+            is_public: true,
+        };
+        assert!(check("title", &new.title, LONGEST_TITLE, false).is_err());
+        let fitted = new.fitted();
+        check("title", &fitted.title, LONGEST_TITLE, false).unwrap();
+        check("text", &fitted.text, LONGEST_TEXT, true).unwrap();
+        assert_eq!(fitted.clone().fitted().title, fitted.title, "what fits stays as it is");
+    }
 }

@@ -77,7 +77,8 @@ fn number(count: usize) -> Value {
     i64::try_from(count).unwrap_or(i64::MAX).into()
 }
 
-async fn linked_already(
+/// Which of these requests the incident concerns already.
+pub(crate) async fn linked_already(
     connection: &impl ConnectionTrait,
     incident: IncidentId,
     links: &[Link],

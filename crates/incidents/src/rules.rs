@@ -70,16 +70,28 @@ pub enum OutageStep {
 
 impl OutageRule {
     /// Decides. Silence ends an outage too: a provider that nobody asks any more fails nobody.
+    ///
+    /// Shares are of the least number of attempts at least: one that fails in a quiet hour neither opens an outage nor keeps
+    /// one open.
     pub fn judge(&self, is_open: bool, counts: Counts) -> OutageStep {
-        let is_at_least = |percent: u32| {
-            u128::from(counts.failed) * 100 >= u128::from(percent) * u128::from(counts.attempts) && counts.failed > 0
-        };
+        let is_enough = |percent: u32| self.is_share(percent, counts.failed, counts.attempts);
         match is_open {
-            false if counts.attempts >= u64::from(self.attempts) && is_at_least(self.percent) => OutageStep::Opens,
+            false if counts.attempts >= u64::from(self.attempts) && is_enough(self.percent) => OutageStep::Opens,
             false => OutageStep::Nothing,
-            true if is_at_least(self.recovered_percent) => OutageStep::Lasts,
+            true if is_enough(self.recovered_percent) => OutageStep::Lasts,
             true => OutageStep::Ends,
         }
+    }
+
+    /// Whether it makes a difference how many attempts there were beside so many failures.
+    pub fn must_count(&self, is_open: bool, failed: u64) -> bool {
+        let percent = if is_open { self.recovered_percent } else { self.percent };
+        self.is_share(percent, failed, 0)
+    }
+
+    fn is_share(&self, percent: u32, failed: u64, attempts: u64) -> bool {
+        let attempts = attempts.max(u64::from(self.attempts));
+        failed > 0 && u128::from(failed) * 100 >= u128::from(percent) * u128::from(attempts)
     }
 
     /// How many attempts there may be, with so many failures, before it makes no difference how many more there are.
@@ -121,6 +133,9 @@ mod tests {
         assert_eq!(RULE.judge(false, counts(9, 20)), OutageStep::Nothing);
         assert_eq!(RULE.judge(true, counts(2, 20)), OutageStep::Lasts);
         assert_eq!(RULE.judge(true, counts(1, 20)), OutageStep::Ends);
+        // few failures are no outage that lasts, however few were asked
+        assert_eq!(RULE.judge(true, counts(1, 1)), OutageStep::Ends);
+        assert_eq!(RULE.judge(true, counts(2, 2)), OutageStep::Lasts);
         assert_eq!(RULE.judge(true, Counts::default()), OutageStep::Ends);
         assert_eq!(RULE.judge(false, Counts::default()), OutageStep::Nothing);
     }
@@ -159,6 +174,13 @@ mod tests {
         fn counting_further_than_enough_changes_nothing(failed in 0..300_u64, beyond in 0..10_000_u64, open: bool) {
             let enough = RULE.enough(failed);
             prop_assert_eq!(RULE.judge(open, counts(failed, enough)), RULE.judge(open, counts(failed, enough + beyond)));
+        }
+
+        #[test]
+        fn what_need_not_be_counted_makes_no_difference(failed in 0..300_u64, beyond in 0..10_000_u64, open: bool) {
+            let alone = RULE.judge(open, counts(failed, failed));
+            prop_assert!(RULE.must_count(open, failed) || RULE.judge(open, counts(failed, failed + beyond)) == alone);
+            prop_assert_eq!(RULE.must_count(open, failed), failed >= if open { 2 } else { 10 });
         }
 
         #[test]

@@ -119,13 +119,18 @@ pub async fn list_statements(
     rows(connection, sql, values).await?.iter().map(read).collect()
 }
 
-/// Statements that wait for their comparison.
-pub(crate) async fn unchecked(
+/// The first statement behind another that waits for its comparison.
+pub(crate) async fn next_unchecked(
     connection: &impl ConnectionTrait,
-    limit: u32,
-) -> Result<Vec<StatementView>, IncidentError> {
-    let sql = format!("{COLUMNS} WHERE checked_at_ms IS NULL ORDER BY id LIMIT {limit}");
-    rows(connection, sql, vec![]).await?.iter().map(read).collect()
+    after: Option<StatementId>,
+) -> Result<Option<StatementView>, IncidentError> {
+    let sql = format!("{COLUMNS} WHERE checked_at_ms IS NULL AND id > $1 ORDER BY id LIMIT 1");
+    let after = after.map_or(uuid::Uuid::nil(), |id| id.as_uuid());
+    rows(connection, sql, vec![after.into()])
+        .await?
+        .first()
+        .map(read)
+        .transpose()
 }
 
 /// Writes what came of the comparison, once.

@@ -92,8 +92,10 @@ pub struct Observed {
     pub usage: UsageReport,
     /// The model that the provider says it ran.
     pub served_model: Option<String>,
-    /// Other names that it gave later in the same answer, each once.
+    /// Other names that it gave later in the same answer, each once. When there are too many, the last is the newest.
     pub other_models: Vec<String>,
+    /// More names than are kept.
+    pub(crate) too_many_models: bool,
     /// The service tier that the provider says it applied (Anthropic: `fast` where the usage names that speed).
     pub service_tier: Option<String>,
     /// Every choice has said why it ended.
@@ -113,15 +115,29 @@ pub struct Observed {
 impl Observed {
     /// Notes the model that the provider says it runs. It may say so again and again, and change its mind.
     pub(crate) fn note_model(&mut self, name: &str) {
+        let name = &name[..name.floor_char_boundary(LONGEST_MODEL_NAME)];
         if name.is_empty() || self.reported_models().any(|known| known == name) {
             return;
         }
-        let name = name[..name.floor_char_boundary(LONGEST_MODEL_NAME)].to_owned();
         if self.served_model.is_none() {
-            self.served_model = Some(name);
-        } else if self.other_models.len() < MOST_MODEL_NAMES {
-            self.other_models.push(name);
+            self.served_model = Some(name.to_owned());
+            return;
         }
+        if self.other_models.len() == MOST_MODEL_NAMES {
+            self.other_models.pop();
+            self.too_many_models = true;
+        }
+        self.other_models.push(name.to_owned());
+    }
+
+    /// How many different names the provider gave; beyond what is kept it no longer counts up.
+    pub fn models_named(&self) -> usize {
+        self.reported_models().count() + usize::from(self.too_many_models)
+    }
+
+    /// It gave more names than are kept, so that not all of them can be judged.
+    pub const fn names_too_many_models(&self) -> bool {
+        self.too_many_models
     }
 
     /// Every model that the provider named, in order.
@@ -142,5 +158,31 @@ impl Observed {
     /// Whether the answer ended as the format wants it to, and without an error.
     pub const fn ended_normally(&self) -> bool {
         self.error.is_none() && (self.done_seen || self.finish_seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_counts_once_and_too_many_are_seen_for_good() {
+        let mut observed = Observed::default();
+        let long = "x".repeat(2 * LONGEST_MODEL_NAME);
+        for name in ["", "first", "first", &long, &long] {
+            observed.note_model(name);
+        }
+        assert_eq!(observed.models_named(), 2);
+        for place in 0..MOST_MODEL_NAMES - 1 {
+            observed.note_model(&place.to_string());
+        }
+        assert_eq!(observed.models_named(), 1 + MOST_MODEL_NAMES);
+        assert!(!observed.names_too_many_models());
+        for name in ["one more", "first", "the newest"] {
+            observed.note_model(name);
+            assert!(observed.names_too_many_models());
+            assert_eq!(observed.models_named(), 2 + MOST_MODEL_NAMES);
+        }
+        assert_eq!(observed.reported_models().last(), Some("the newest"));
     }
 }

@@ -93,7 +93,7 @@ pub fn check_whole(answer: &Answer) -> Result<(), RelayError> {
         Ended::ByUpstream if answer.is_error => Err(RelayError::BadAnswer("it is an error in place of an answer")),
         Ended::ByUpstream if is_json_object(&answer.bytes) => Ok(()),
         Ended::ByUpstream => Err(RelayError::BadAnswer("it is not a JSON object")),
-        Ended::TimedOut => Err(RelayError::UpstreamTimeout),
+        Ended::TimedOut | Ended::TookTooLong => Err(RelayError::UpstreamTimeout),
         Ended::Unreadable => Err(RelayError::BadAnswer("it is too large")),
         Ended::Broken | Ended::ByClient => Err(RelayError::BadAnswer("it broke off")),
     }

@@ -238,7 +238,7 @@ impl Open {
             return if self.has_end_mark() {
                 self.end_of_body(ready)
             } else {
-                Step::Over(Ended::TimedOut)
+                Step::Over(Ended::TookTooLong)
             };
         }
         let until = (now + self.idle).min(self.deadline);
@@ -256,6 +256,7 @@ impl Open {
                     continue;
                 }
                 Err(_) if self.has_end_mark() => self.end_of_body(ready),
+                Err(_) if until == self.deadline => Step::Over(Ended::TookTooLong),
                 Err(_) => Step::Over(Ended::TimedOut),
             };
         }
@@ -289,7 +290,10 @@ impl Open {
 
     fn take(&mut self, chunk: &Bytes, ready: &mut VecDeque<Bytes>) -> Step {
         let had_end_mark = self.has_end_mark();
-        let models = self.observer.observed().other_models.len();
+        let (had_output, named) = (
+            self.observer.observed().output_began,
+            self.observer.observed().models_named(),
+        );
         let pushed = self.observer.push(chunk, &mut |bytes| ready.push_back(bytes));
         self.show_error(ready);
         if !had_end_mark && self.has_end_mark() {
@@ -298,7 +302,9 @@ impl Open {
         // behind the end mark comes the end itself
         if self.observer.observed().output_began && !self.has_end_mark() {
             self.pacing.output_arrived(Instant::now());
-            if self.observer.observed().other_models.len() > models {
+            let now_named = self.observer.observed().models_named();
+            // a first name that comes with the first output is noted with it
+            if now_named > named && (had_output || now_named > 1) {
                 self.pacing.must_note_now(Instant::now());
             }
             self.note_progress();

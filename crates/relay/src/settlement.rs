@@ -14,6 +14,8 @@ use domain::{
     clock::UnixMs,
     pricing::{Charge, Circumstances, PinnedRegion, PricingError, SearchContext, ServiceTier, ServiceTiers, charge},
     request::{AttemptRecord, PricedBy, Reason, RequestRecord},
+    served_names::Served,
+    upstream_failure,
     usage::{TokenClass, Usage, UsageSource},
 };
 use ledger::{Ending, ProviderCost, Reservation};
@@ -137,23 +139,30 @@ impl Settlement {
     /// The ledger has refused the hold: what was sent meanwhile is the operator's.
     pub fn refused(mut self, reason: Reason, status: u16) {
         let Some(mut open) = self.open.take() else { return };
-        if let Some(candidate) = open.story.winner.take() {
-            let cost = open.story.prompt_cost(&candidate);
-            open.story.unbilled.push(cost);
-        }
+        open.bear_prompt();
         open.void(reason, status);
     }
 
     /// The answer ended. The charge is known at once unless it has to be estimated.
-    pub fn finish(self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
+    pub fn finish(mut self, ended: Ended, observed: Observed) -> (Verdict, Option<KnownCost>) {
+        self.note_end(ended);
         let verdict = judge(ended, &self.seen(&observed));
         (verdict, self.close(verdict, observed))
     }
 
     /// The answer was read on after its client had left, and this is how the reading ended.
-    pub fn finish_unattended(self, read: Ended, observed: Observed) {
+    pub fn finish_unattended(mut self, read: Ended, observed: Observed) {
+        self.note_end(read);
         let verdict = judge_unattended(read, &self.seen(&observed));
         self.close(verdict, observed);
+    }
+
+    fn note_end(&mut self, ended: Ended) {
+        if let Some(open) = &mut self.open
+            && ended == Ended::TookTooLong
+        {
+            open.story.record.flags.push(upstream_failure::TOOK_TOO_LONG.to_owned());
+        }
     }
 
     fn seen(&self, observed: &Observed) -> Seen {
@@ -182,6 +191,9 @@ impl Drop for Settlement {
         let Some(mut open) = self.open.take() else { return };
         if std::thread::panicking() {
             open.void(Reason::InternalError, 500);
+        } else if open.is_kept_back() {
+            open.bear_prompt();
+            open.void(Reason::ClientGoneBeforeHead, CLIENT_CLOSED);
         } else if open.story.winner.is_some() {
             open.story.record.status = CLIENT_CLOSED;
             let inner = Self { open: Some(open) };
@@ -194,7 +206,7 @@ impl Drop for Settlement {
 
 /// Writes the model that answered into the record, as its upstream named it. Answers whether it is another one than was sold.
 fn note_served(record: &mut RequestRecord, winner: &Candidate, observed: &Observed) -> bool {
-    let served = winner.offer.served_names.judge(observed.reported_models());
+    let served = judge_served(winner, observed);
     record.served_model = served.name().map(str::to_owned);
     if served.is_substituted() {
         record.flags.push(Reason::ModelSubstituted.as_str().to_owned());
@@ -202,12 +214,18 @@ fn note_served(record: &mut RequestRecord, winner: &Candidate, observed: &Observ
     served.is_substituted()
 }
 
+/// What the reports come to. More names than are kept are no one model's.
+fn judge_served<'a>(winner: &Candidate, observed: &'a Observed) -> Served<'a> {
+    let served = winner.offer.served_names.judge(observed.reported_models());
+    match observed.reported_models().last() {
+        Some(newest) if !served.is_substituted() && observed.names_too_many_models() => Served::Substituted(newest),
+        _ => served,
+    }
+}
+
 fn seen(observed: &Observed, winner: Option<&Candidate>) -> Seen {
     Seen {
-        substituted: winner.is_some_and(|winner| {
-            let served = winner.offer.served_names.judge(observed.reported_models());
-            served.is_substituted()
-        }),
+        substituted: winner.is_some_and(|winner| judge_served(winner, observed).is_substituted()),
         output: observed.output_began,
         finish: observed.finish_seen || observed.done_seen,
         error: observed.error.is_some(),
@@ -222,6 +240,19 @@ fn seen(observed: &Observed, winner: Option<&Candidate>) -> Seen {
 }
 
 impl Open {
+    /// An upstream answers, and the credit is still being reserved: nothing of the answer went to the client.
+    const fn is_kept_back(&self) -> bool {
+        self.story.record.first_byte_ms.is_some() && matches!(self.credit, Credit::Pending(_))
+    }
+
+    /// What an upstream has begun is the operator's.
+    fn bear_prompt(&mut self) {
+        if let Some(candidate) = self.story.winner.take() {
+            let cost = self.story.prompt_cost(&candidate);
+            self.story.unbilled.push(cost);
+        }
+    }
+
     fn settle(mut self: Box<Self>, verdict: Verdict, observed: &Observed, completed_at: UnixMs) -> Option<KnownCost> {
         let story = &mut self.story;
         let Some(winner) = story.winner.clone() else {

@@ -13,8 +13,10 @@ pub enum Ended {
     Broken,
     /// The upstream sent something that cannot be relayed.
     Unreadable,
-    /// Nothing came for too long, or all of it took too long.
+    /// Nothing came for too long.
     TimedOut,
+    /// All of it took too long. A client that reads slowly can bring that about.
+    TookTooLong,
     /// The client left.
     ByClient,
 }
@@ -104,7 +106,7 @@ fn reason(ended: Ended, seen: &Seen) -> Reason {
     let produced = seen.output || seen.usage.is_some_and(|usage| usage.output_tokens > 0);
     match ended {
         Ended::ByUpstream if seen.finish && !seen.error => match seen.usage {
-            _ if seen.filtered && !seen.output => Reason::FilteredBeforeOutput,
+            _ if seen.filtered && !produced => Reason::FilteredBeforeOutput,
             _ if seen.filtered => Reason::FilteredAfterOutput,
             _ if !produced => Reason::UpstreamNoOutput,
             Some(_) => Reason::Completed,
@@ -112,8 +114,8 @@ fn reason(ended: Ended, seen: &Seen) -> Reason {
         },
         Ended::ByUpstream | Ended::Broken | Ended::Unreadable if !seen.output => Reason::UpstreamNoOutput,
         Ended::ByUpstream | Ended::Broken | Ended::Unreadable => Reason::UpstreamCutOff,
-        Ended::TimedOut if !seen.output => Reason::TimeoutBeforeOutput,
-        Ended::TimedOut => Reason::TimeoutAfterOutput,
+        Ended::TimedOut | Ended::TookTooLong if !seen.output => Reason::TimeoutBeforeOutput,
+        Ended::TimedOut | Ended::TookTooLong => Reason::TimeoutAfterOutput,
         // the client chose to leave after inference had begun: the input was spent
         Ended::ByClient => Reason::ClientGone,
     }
@@ -218,6 +220,7 @@ mod tests {
             Ended::Broken,
             Ended::Unreadable,
             Ended::TimedOut,
+            Ended::TookTooLong,
             Ended::ByClient,
         ] {
             for verdict in [judge(ended, &seen), judge_unattended(ended, &seen)] {
@@ -248,29 +251,28 @@ mod tests {
     }
 
     #[test]
-    fn what_the_providers_moderation_hid_is_free() {
-        for usage in [None, Some(Reported { output_tokens: 9 })] {
-            let seen = |output| Seen {
+    fn what_the_providers_moderation_ended_before_any_output_is_free() {
+        let filtered = |output, tokens: Option<u64>| {
+            let seen = Seen {
                 output,
                 finish: true,
                 filtered: true,
-                usage,
+                usage: tokens.map(|output_tokens| Reported { output_tokens }),
                 ..Seen::default()
             };
-            let (before, after) = (
-                judge(Ended::ByUpstream, &seen(false)),
-                judge(Ended::ByUpstream, &seen(true)),
-            );
+            let verdict = judge(Ended::ByUpstream, &seen);
+            (verdict.reason, verdict.basis)
+        };
+        for nothing in [None, Some(0)] {
+            assert_eq!(filtered(false, nothing), (Reason::FilteredBeforeOutput, Basis::Nothing));
+        }
+        assert_eq!(filtered(true, None), (Reason::FilteredAfterOutput, Basis::Estimated));
+        // hidden reasoning is output
+        for output in [false, true] {
             assert_eq!(
-                (before.reason, before.basis),
-                (Reason::FilteredBeforeOutput, Basis::Nothing)
+                filtered(output, Some(9)),
+                (Reason::FilteredAfterOutput, Basis::Reported)
             );
-            let basis = if usage.is_some() {
-                Basis::Reported
-            } else {
-                Basis::Estimated
-            };
-            assert_eq!((after.reason, after.basis), (Reason::FilteredAfterOutput, basis));
         }
     }
 

@@ -77,12 +77,12 @@ impl Reading {
         loop {
             // an upstream that always has something to say never lets a timer win
             if Instant::now() >= self.deadline {
-                return Ended::TimedOut;
+                return Ended::TookTooLong;
             }
             match tokio::time::timeout_at(self.deadline.into(), self.body.next_chunk()).await {
                 Ok(None) => return Ended::ByUpstream,
                 Ok(Some(Err(_))) => return Ended::Broken,
-                Err(_) => return Ended::TimedOut,
+                Err(_) => return Ended::TookTooLong,
                 Ok(Some(Ok(chunk))) if self.first.len() + chunk.len() > self.max_bytes => return Ended::Unreadable,
                 Ok(Some(Ok(chunk))) => self.append(&chunk),
             }

@@ -2,8 +2,9 @@
 //! have an index of their own.
 
 use domain::{RequestId, clock::UnixMs, request::RequestRecord};
-use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use store::StoreError;
+use uuid::Uuid;
 
 use crate::reading::read;
 
@@ -18,11 +19,10 @@ pub async fn operator_substituted(
     limit: u32,
 ) -> Result<Vec<RequestRecord>, StoreError> {
     let sql = format!(
-        "SELECT record_json FROM request WHERE reason = 'model_substituted' AND id >= $1 AND id > $2 ORDER BY id LIMIT {limit}"
+        "SELECT id, record_json FROM request WHERE reason = 'model_substituted' AND id >= $1 AND id > $2 ORDER BY id LIMIT {limit}"
     );
-    let after = after.unwrap_or_else(|| RequestId::first_at(UnixMs(0)));
-    let values = vec![RequestId::first_at(since).as_uuid().into(), after.as_uuid().into()];
-    records(connection, &sql, values).await
+    let after = after.map_or(Uuid::nil(), |id| id.as_uuid());
+    readable(connection, &sql, since, after).await
 }
 
 /// Requests that an upstream has failed, if only in one of their attempts, admitted since, the newest first.
@@ -35,16 +35,11 @@ pub async fn operator_failed(
     before: Option<RequestId>,
     limit: u32,
 ) -> Result<Vec<RequestRecord>, StoreError> {
-    let mut values: Vec<Value> = vec![RequestId::first_at(since).as_uuid().into()];
-    let mut condition = "";
-    if let Some(before) = before {
-        values.push(before.as_uuid().into());
-        condition = "AND id < $2";
-    }
     let sql = format!(
-        "SELECT record_json FROM request WHERE upstream_failures > 0 AND id >= $1 {condition} ORDER BY id DESC LIMIT {limit}"
+        "SELECT id, record_json FROM request WHERE upstream_failures > 0 AND id >= $1 AND id < $2 ORDER BY id DESC LIMIT {limit}"
     );
-    records(connection, &sql, values).await
+    let before = before.map_or(Uuid::max(), |id| id.as_uuid());
+    readable(connection, &sql, since, before).await
 }
 
 /// How many requests a provider's answer won that were admitted since one instant and ended since another; it stops to count
@@ -74,11 +69,34 @@ pub async fn operator_count_won(
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-async fn records(
+/// A page of what can be read; an empty one is the end. A row that cannot be read is passed over, so that it does not keep
+/// the others from being seen.
+async fn readable(
     connection: &DatabaseConnection,
     sql: &str,
-    values: Vec<Value>,
+    since: UnixMs,
+    mut cursor: Uuid,
 ) -> Result<Vec<RequestRecord>, StoreError> {
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-    connection.query_all_raw(statement).await?.iter().map(read).collect()
+    loop {
+        let values = vec![RequestId::first_at(since).as_uuid().into(), cursor.into()];
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        let rows = connection.query_all_raw(statement).await?;
+        let Some(last) = rows.last() else {
+            return Ok(Vec::new());
+        };
+        cursor = last.try_get("", "id")?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in &rows {
+            match read(row) {
+                Ok(record) => found.push(record),
+                Err(error) => {
+                    let id: Uuid = row.try_get("", "id")?;
+                    tracing::error!(request_id = %RequestId::from_uuid(id), %error, "a request's record cannot be read");
+                }
+            }
+        }
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use domain::{
     secret::SecretText,
     usage::{TokenClass, Usage, UsageSource},
 };
-use request_log::{Filter, find, operator_find, operator_list, write_records};
+use request_log::{Filter, find, operator_failed, operator_find, operator_list, operator_substituted, write_records};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use store::{Database, DatabaseSettings, apply_migrations};
 
@@ -217,5 +217,46 @@ async fn pages_are_filtered_newest_first_and_go_on_behind_the_cursor() {
         };
         assert_eq!(fresh.list(behind(ids[1]), 2).await, [ids[0]]);
         assert_eq!(fresh.list(behind(ids[0]), 2).await, []);
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_hides_no_other() {
+    for fresh in databases().await {
+        let (tenant, key) = (TenantId::generate(), KeyId::generate());
+        let record = || {
+            let mut record = served(tenant, key, "a/x");
+            record.reason = Reason::ModelSubstituted;
+            record.attempts[0].outcome = "status_500".to_owned();
+            record
+        };
+        let records = [record(), record(), record()];
+        fresh.write(&records.each_ref()).await;
+        let tx = fresh.database.begin().await.unwrap();
+        let spoil = "UPDATE request SET record_json = '{}' WHERE id = $1";
+        assert_eq!(
+            tx.execute(spoil, vec![records[1].id.as_uuid().into()]).await.unwrap(),
+            1
+        );
+        tx.commit().await.unwrap();
+        let (mut upwards, mut downwards) = (Vec::new(), Vec::new());
+        let readers = fresh.database.readers();
+        // in pages of one, of which one is nothing but that row
+        while let [found] = operator_substituted(readers, UnixMs(0), upwards.last().copied(), 1)
+            .await
+            .unwrap()
+            .as_slice()
+        {
+            upwards.push(found.id);
+        }
+        while let [found] = operator_failed(readers, UnixMs(0), downwards.last().copied(), 1)
+            .await
+            .unwrap()
+            .as_slice()
+        {
+            downwards.push(found.id);
+        }
+        assert_eq!(upwards, [records[0].id, records[2].id]);
+        assert_eq!(downwards, [records[2].id, records[0].id]);
     }
 }

@@ -4,12 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use catalog::{CatalogCache, CatalogError, UpdateOffer};
-use domain::{
-    Amount, OfferId, RequestId,
-    clock::UnixMs,
-    request::RequestRecord,
-    upstream_failure::{failed_attempts, has_won},
-};
+use domain::{Amount, OfferId, RequestId, clock::UnixMs, request::RequestRecord, upstream_failure::failed_providers};
 use incidents::{Evidence, Failure, Substitution};
 use store::{Database, StoreError, Tx, audit::Actor};
 
@@ -96,8 +91,9 @@ fn failure(record: &RequestRecord) -> Failure {
         request: record.id,
         tenant: record.tenant,
         ended_at: record.started_at.plus_ms(i64::from(record.duration_ms)),
-        providers: failed_attempts(record)
-            .map(|attempt| (attempt.provider.clone(), has_won(attempt)))
+        providers: failed_providers(record)
+            .into_iter()
+            .map(|(provider, has_won)| (provider.to_owned(), has_won))
             .collect(),
     }
 }

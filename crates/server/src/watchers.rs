@@ -21,6 +21,8 @@ const POLL_EVERY: Duration = Duration::from_millis(500);
 const LONGEST_POLL: Duration = Duration::from_secs(5);
 const FIRST_AUDIT_AFTER: Duration = Duration::from_secs(60);
 const METRICS_UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// When a statement could not be compared: its sum may have taken all the time that it may take.
+const COMPARE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Starts everything that runs by the clock. It ends with the runtime.
 pub fn start(node: &Node, config: &Config, metrics: PrometheusHandle, runtime: &Handle) {
@@ -41,6 +43,7 @@ pub fn start(node: &Node, config: &Config, metrics: PrometheusHandle, runtime: &
     let rules = config.incidents.rules(config.relay.total_timeout());
     let period = Duration::from_secs(config.incidents.check_every_s);
     runtime.spawn(look_for_incidents(node.clone(), rules, period));
+    runtime.spawn(compare_statements(node.clone(), rules, period));
     runtime.spawn(async move {
         let mut ticks = every(METRICS_UPKEEP_EVERY);
         loop {
@@ -153,18 +156,36 @@ async fn audit_books(node: Node, period: Duration, max_request_time: Duration) {
     }
 }
 
-/// Lets the rules of incidents look at what has happened.
-async fn look_for_incidents(node: Node, rules: incidents::Rules, period: Duration) {
-    let books = Books {
+/// Lets what providers billed be compared with the books.
+async fn compare_statements(node: Node, rules: incidents::Rules, period: Duration) {
+    let books = books(&node);
+    let mut ticks = every(period);
+    loop {
+        ticks.tick().await;
+        match incidents::compare_statements(&node.database, &books, &rules).await {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(COMPARE_AGAIN_AFTER).await,
+            Err(error) => tracing::warn!(%error, "provider statements cannot be compared"),
+        }
+    }
+}
+
+fn books(node: &Node) -> Books {
+    Books {
         database: node.database.clone(),
         catalog: Arc::clone(&node.catalog),
-    };
+    }
+}
+
+/// Lets the rules of incidents look at what has happened.
+async fn look_for_incidents(node: Node, rules: incidents::Rules, period: Duration) {
+    let books = books(&node);
     let mut ticks = every(period);
     let mut is_first = true;
     loop {
         ticks.tick().await;
         match incidents::run_round(&node.database, &books, &rules, is_first).await {
-            Ok(has_run) => is_first &= !has_run,
+            Ok(has_looked) => is_first &= !has_looked,
             Err(error) => tracing::warn!(%error, "incidents cannot be looked for"),
         }
     }

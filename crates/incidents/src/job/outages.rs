@@ -10,11 +10,11 @@ use crate::{Counts, Failure, IncidentError, Kind, Link, NewIncident, OutageStep,
 /// Failed requests that are looked at in a round; beyond, the window is as short as these are.
 const MOST_FAILURES: usize = 20_000;
 
-/// What failed at one provider in the window.
+/// Requests that one provider failed in the window.
 #[derive(Default)]
 struct Tally {
     failed: u64,
-    /// Attempts among them after which another one was made, or none: no answer of theirs was relayed.
+    /// Those among them whose answer was not relayed.
     lost: u64,
     links: Vec<Link>,
     first: Option<UnixMs>,
@@ -25,15 +25,12 @@ impl Tally {
         self.failed += 1;
         self.lost += u64::from(!has_won);
         self.first = Some(self.first.map_or(failure.ended_at, |first| first.min(failure.ended_at)));
-        // newest first, and all attempts of a request together
-        if self.links.last().is_none_or(|link| link.request != failure.request) {
-            self.links.push(Link {
-                request: failure.request,
-                tenant: failure.tenant,
-                charged: Amount::ZERO,
-                reported: String::new(),
-            });
-        }
+        self.links.push(Link {
+            request: failure.request,
+            tenant: failure.tenant,
+            charged: Amount::ZERO,
+            reported: String::new(),
+        });
     }
 }
 
@@ -58,10 +55,13 @@ impl Round<'_> {
             let incident = open.remove(&provider);
             let enough = self.rules.outage.enough(tally.failed);
             let at_most = enough.saturating_sub(tally.lost);
-            let won = self
-                .evidence
-                .won(&provider, since.admitted, since.ended, at_most)
-                .await?;
+            let won = if self.rules.outage.must_count(incident.is_some(), tally.failed) {
+                self.evidence
+                    .won(&provider, since.admitted, since.ended, at_most)
+                    .await?
+            } else {
+                0
+            };
             let counts = Counts {
                 attempts: won + tally.lost,
                 failed: tally.failed,
@@ -69,9 +69,9 @@ impl Round<'_> {
             let step = self.rules.outage.judge(incident.is_some(), counts);
             match (step, incident) {
                 (OutageStep::Opens, _) => self.open_outage(&provider, tally).await?,
-                (OutageStep::Lasts, Some(incident)) => self.link(incident, tally.links).await?,
+                (OutageStep::Lasts, Some(incident)) => self.link(incident, &tally.links).await?,
                 (OutageStep::Ends, Some(incident)) => {
-                    self.link(incident, tally.links).await?;
+                    self.link(incident, &tally.links).await?;
                     self.end_outage(&provider, incident).await?;
                 }
                 _ => {}
@@ -122,12 +122,13 @@ impl Round<'_> {
             ),
             started_at: tally.first.unwrap_or(self.now),
             is_public: true,
-        };
+        }
+        .fitted();
         let tx = self.database.begin().await?;
         let (incident, _) = opening::open(&tx, &self.actor, &new).await?;
         tx.commit().await?;
         tracing::warn!(provider, %incident, "a provider fails");
-        self.link(incident, tally.links).await
+        self.link(incident, &tally.links).await
     }
 
     async fn end_outage(&self, provider: &str, incident: domain::IncidentId) -> Result<(), IncidentError> {

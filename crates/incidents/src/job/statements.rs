@@ -3,18 +3,22 @@
 use super::Round;
 use crate::{
     IncidentError, Kind, NewIncident, StatementView, drifts, opening,
-    statements::{note_checked, unchecked},
+    statements::{next_unchecked, note_checked},
 };
 
-/// Statements that are compared in a round: each sums up a period.
-const MOST: u32 = 10;
-
 impl Round<'_> {
-    pub(super) async fn see_statements(&self) -> Result<(), IncidentError> {
-        for statement in unchecked(self.database.readers(), MOST).await? {
-            self.check_statement(&statement).await?;
+    /// One that fails keeps none of the others waiting, and is taken up again in the next round.
+    pub(super) async fn see_statements(&self) -> Result<bool, IncidentError> {
+        let mut all = true;
+        let mut after = None;
+        while let Some(statement) = next_unchecked(self.database.readers(), after).await? {
+            after = Some(statement.id);
+            if let Err(error) = self.check_statement(&statement).await {
+                tracing::warn!(statement = %statement.id, %error, "a provider's statement was not compared");
+                all = false;
+            }
         }
-        Ok(())
+        Ok(all)
     }
 
     async fn check_statement(&self, statement: &StatementView) -> Result<(), IncidentError> {
@@ -35,7 +39,8 @@ impl Round<'_> {
                 ),
                 started_at: *from,
                 is_public: false,
-            };
+            }
+            .fitted();
             Some(opening::open(&tx, &self.actor, &new).await?.0)
         } else {
             None

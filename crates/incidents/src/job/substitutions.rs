@@ -36,13 +36,14 @@ impl Round<'_> {
             subject: offer.to_string(),
             title: format!("{} answered {} as another model", first.provider, first.model),
             text: format!(
-                "Requests for {} that {} answered under the name of another model are free. The list of names that it \
-                 may answer under is public: GET /v1/models.",
+                "Requests for {} that {} answered under the name of another model are free. GET /v1/models/{{id}} \
+                 lists the names that it may answer under (`served_names`), with any key.",
                 first.model, first.provider
             ),
             started_at: first.admitted_at,
             is_public: true,
-        };
+        }
+        .fitted();
         // they are free by rule
         let links: Vec<Link> = rows
             .iter()

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::header,
     web::{Data, Path, Query},
 };
 use domain::{Amount, IncidentId, RequestId, clock::UnixMs};
@@ -13,7 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::RelayError,
-    handlers::{cacheable::respond_cacheable, models::dialect_of},
+    handlers::{
+        cacheable::{Keeper, respond_cacheable},
+        models::dialect_of,
+    },
     parts::{Relay, RelayParts},
     price_list::Rendered,
     reply::error_response,
@@ -80,13 +84,13 @@ pub async fn list_incidents(relay: Data<Relay>, request: HttpRequest) -> HttpRes
         Ok((filter, limit)) => page(&relay.parts, filter, limit).await.and_then(|page| json(&page)),
         Err(error) => Err(error),
     };
-    answer(&request, JSON, found)
+    answer(&request, JSON, Keeper::Anybody, found)
 }
 
 /// One incident.
 pub async fn show_incident(relay: Data<Relay>, request: HttpRequest, id: Path<String>) -> HttpResponse {
     let found = find(&relay.parts, &id).await.and_then(|incident| json(&incident));
-    answer(&request, JSON, found)
+    answer(&request, JSON, Keeper::Anybody, found)
 }
 
 /// The same as a feed.
@@ -95,7 +99,7 @@ pub async fn show_feed(relay: Data<Relay>, request: HttpRequest) -> HttpResponse
         Ok((filter, limit)) => page(&relay.parts, filter, limit).await.map(|page| feed(&request, page)),
         Err(error) => Err(error),
     };
-    answer(&request, RSS, found)
+    answer(&request, RSS, Keeper::Caller, found)
 }
 
 fn query(request: &HttpRequest) -> Result<(Filter, u32), RelayError> {
@@ -202,10 +206,16 @@ fn describe(incident: IncidentView, updates: Vec<UpdateView>) -> IncidentAnswer 
     }
 }
 
-/// The same incident is the same item: its id is the `guid`.
+/// The same incident is the same item: its id is the `guid`. Links lead to where the caller asked, so nobody may keep the
+/// feed for others.
 fn feed(request: &HttpRequest, page: ListAnswer) -> Vec<u8> {
-    let connection = request.connection_info();
-    let base = format!("{}://{}/v1/incidents", connection.scheme(), connection.host());
+    let scheme = match request.connection_info().scheme() {
+        "https" => "https",
+        _ => "http",
+    };
+    // not what a forwarding header says, which anybody may send
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let base = format!("{scheme}://{}/v1/incidents", host.unwrap_or_default());
     let items = page.data.into_iter().map(|incident| item(&base, incident)).collect();
     let channel = rss::Channel {
         title: "Incidents".to_owned(),
@@ -254,9 +264,17 @@ fn unreadable(error: IncidentError) -> RelayError {
     RelayError::Unavailable
 }
 
-fn answer(request: &HttpRequest, content_type: &'static str, found: Result<Vec<u8>, RelayError>) -> HttpResponse {
+fn answer(
+    request: &HttpRequest,
+    content_type: &'static str,
+    keeper: Keeper,
+    found: Result<Vec<u8>, RelayError>,
+) -> HttpResponse {
     match found {
-        Ok(body) => respond_cacheable(&Rendered::new(body, None), content_type, MAX_AGE_S, request.headers()),
+        Ok(body) => {
+            let rendered = Rendered::new(body, None);
+            respond_cacheable(&rendered, content_type, keeper, MAX_AGE_S, request.headers())
+        }
         Err(error) => error_response(dialect_of(request.headers()), RequestId::generate(), &error),
     }
 }

@@ -15,7 +15,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::RelayError,
-    handlers::{cacheable::respond_cacheable, models::dialect_of, pricing_csv::ToCsv},
+    handlers::{
+        cacheable::{Keeper, respond_cacheable},
+        models::dialect_of,
+        pricing_csv::ToCsv,
+    },
     parts::{Relay, RelayParts},
     price_list::{Format, Rendered, Wanted},
     reply::error_response,
@@ -58,9 +62,13 @@ pub async fn show_prices(relay: Data<Relay>, request: HttpRequest) -> HttpRespon
         }),
     };
     match found {
-        Ok((rendered, format, max_age_s)) => {
-            respond_cacheable(&rendered, format.content_type(), max_age_s, request.headers())
-        }
+        Ok((rendered, format, max_age_s)) => respond_cacheable(
+            &rendered,
+            format.content_type(),
+            Keeper::Anybody,
+            max_age_s,
+            request.headers(),
+        ),
         Err(error) => error_response(dialect_of(request.headers()), RequestId::generate(), &error),
     }
 }

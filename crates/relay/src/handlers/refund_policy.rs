@@ -7,7 +7,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{handlers::cacheable::respond_cacheable, price_list::Rendered};
+use crate::{
+    handlers::cacheable::{Keeper, respond_cacheable},
+    price_list::Rendered,
+};
 
 /// For how long the policy may be kept by others, in seconds. It changes with a release only.
 const MAX_AGE_S: i64 = 300;
@@ -68,5 +71,11 @@ impl Default for Published {
 
 /// The policy.
 pub async fn show_policy(policy: Data<RefundPolicy>, request: HttpRequest) -> HttpResponse {
-    respond_cacheable(&policy.0, "application/json", MAX_AGE_S, request.headers())
+    respond_cacheable(
+        &policy.0,
+        "application/json",
+        Keeper::Anybody,
+        MAX_AGE_S,
+        request.headers(),
+    )
 }
