@@ -5,6 +5,7 @@
 
 mod digests;
 mod progress;
+mod record;
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,7 +17,7 @@ use domain::{
     request::{AttemptRecord, PricedBy, Reason, RequestRecord},
     served_names::Served,
     upstream_failure,
-    usage::{TokenClass, Usage, UsageSource},
+    usage::{TokenClass, Usage},
 };
 use ledger::{Ending, ProviderCost, Reservation};
 use llm::{Accounted, ChatRequest, Observed, UsageLimits, UsageReport, usage_or_estimate};
@@ -30,8 +31,10 @@ use crate::{
 };
 
 pub use progress::Noted;
+pub use record::new_record;
 
 use digests::Digests;
+use record::report;
 
 /// Ends a request exactly once. Dropped without an end, it is a client that left before an answer began.
 pub struct Settlement {
@@ -438,73 +441,6 @@ impl Priced {
         if charged.amount() > record.held {
             record.flags.push("overrun".to_owned());
         }
-    }
-}
-
-/// One line per request that did not simply succeed, and the metrics of all.
-fn report(record: &RequestRecord) {
-    metrics::counter!(
-        "truerelay_requests_total",
-        "dialect" => record.dialect.as_str(),
-        "reason" => record.reason.as_str(),
-    )
-    .increment(1);
-    if record.reason == Reason::Completed {
-        tracing::debug!(request_id = %record.id, duration_ms = record.duration_ms, "request completed");
-        return;
-    }
-    tracing::info!(
-        request_id = %record.id,
-        tenant = %record.tenant,
-        key = %record.key,
-        model = %record.model,
-        provider = record.provider.as_deref(),
-        reason = %record.reason,
-        status = record.status,
-        attempts = record.attempts.len(),
-        duration_ms = record.duration_ms,
-        "request ended"
-    );
-}
-
-/// The record of a request that has just been admitted.
-pub fn new_record(
-    id: domain::RequestId,
-    caller: &accounts::Caller,
-    request: &ChatRequest,
-    model: &str,
-    plan: &crate::admission::Plan,
-    admitted_at: UnixMs,
-) -> RequestRecord {
-    RequestRecord {
-        id,
-        tenant: caller.scope.tenant(),
-        key: caller.key,
-        dialect: request.dialect(),
-        requested_model: request.model().to_owned(),
-        model: model.to_owned(),
-        served_model: None,
-        provider: None,
-        pool: None,
-        offer: None,
-        price_version: plan.price_version,
-        multiplier: String::new(),
-        stream: request.stream(),
-        status: 0,
-        reason: Reason::InternalError,
-        usage: Usage::default(),
-        usage_source: UsageSource::None,
-        flags: Vec::new(),
-        lines: Vec::new(),
-        held: plan.quote.amount(),
-        started_at: admitted_at,
-        first_byte_ms: None,
-        duration_ms: 0,
-        attempts: Vec::new(),
-        priced_by: None,
-        request_sha256: None,
-        response_sha256: None,
-        budgets: plan.budget_keys(),
     }
 }
 

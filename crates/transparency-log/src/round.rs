@@ -69,25 +69,40 @@ pub async fn take_turn(
         tx.rollback().await?;
         return Ok(Turn::NotOurs);
     }
+    let turn = turn_in(database, &tx, key, known, own).await;
+    if turn.is_ok() {
+        // an idle turn too: the log and the key may be new
+        tx.commit().await?;
+    } else {
+        // told at once, the database gives the lock to whoever asks next
+        drop(tx.rollback().await);
+    }
+    turn
+}
+
+/// What the turn is, in the transaction that has the lock.
+async fn turn_in(
+    database: &Database,
+    tx: &Tx,
+    key: &LogKey,
+    known: Option<&(i64, Frontier)>,
+    own: Option<u64>,
+) -> Result<Turn, LogError> {
     let now_ms = tx.now().await?.0;
-    let log = active_log(&tx, now_ms).await?;
-    let last = last_head(&tx, log.no).await?;
-    keys::use_key(&tx, key, now_ms, last.as_ref().map_or(0, |last| last.head.at_ms)).await?;
-    let unsigned = unsigned_heads(&tx, log.no).await?;
+    let log = active_log(tx, now_ms).await?;
+    let last = last_head(tx, log.no).await?;
+    keys::use_key(tx, key, now_ms, last.as_ref().map_or(0, |last| last.head.at_ms)).await?;
+    let unsigned = unsigned_heads(tx, log.no).await?;
     if !unsigned.is_empty() {
         let is_ours = |head: &HeadRow| own == Some(head.head.size) || head.head.at_ms + LEFT_TO_ITS_MAKER_MS < now_ms;
-        let turn = if unsigned.first().is_some_and(is_ours) {
-            Turn::Unsigned(what_they_added(database, &tx, &log, unsigned).await?)
+        return if unsigned.first().is_some_and(is_ours) {
+            Ok(Turn::Unsigned(what_they_added(database, tx, &log, unsigned).await?))
         } else {
-            Turn::NotOurs
+            Ok(Turn::NotOurs)
         };
-        tx.commit().await?;
-        return Ok(turn);
     }
-    let batches = pending(&tx).await?;
+    let batches = pending(tx).await?;
     if batches.is_empty() {
-        // the log and the key may be new
-        tx.commit().await?;
         return Ok(Turn::Idle);
     }
     let size = last.as_ref().map_or(0, |last| last.head.size);
@@ -96,8 +111,7 @@ pub async fn take_turn(
         _ => lookup::frontier(database, tx.connection(), log.no, size).await?,
     };
     let at_ms = last.map_or(now_ms, |last| last.head.at_ms.max(now_ms));
-    let (added, tree) = append(&tx, log, tree, batches, at_ms).await?;
-    tx.commit().await?;
+    let (added, tree) = append(tx, log, tree, batches, at_ms).await?;
     Ok(Turn::Made(Box::new(added), tree))
 }
 
