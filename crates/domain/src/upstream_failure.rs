@@ -24,6 +24,8 @@ pub fn failed_attempts(record: &RequestRecord) -> impl Iterator<Item = &AttemptR
             "won" => broke_off,
             // our own guard, before anything was sent
             "forbidden_address" | "invalid_url" | "tls_setup" => false,
+            // upstreams may close what is idle; whether this one is there is said by the attempt that followed
+            "kept_connection_died" => false,
             // the head of a whole answer comes when it is complete: it had all the time that a request has
             "first_byte_timeout" => record.stream,
             _ => !attempt.outcome.starts_with("status_4"),
@@ -103,5 +105,13 @@ mod tests {
         assert_eq!(failed(Reason::TimeoutBeforeOutput, &[], true, &silent).len(), 1);
         assert!(failed(Reason::TimeoutBeforeOutput, &[], false, &silent).is_empty());
         assert!(failed(Reason::ClientGone, &[], true, &won).is_empty());
+    }
+
+    #[test]
+    fn an_idle_connection_may_be_closed_and_what_follows_counts() {
+        let dead = ("a", "kept_connection_died");
+        assert!(failed(Reason::Completed, &[], true, &[dead, ("a", "won")]).is_empty());
+        let gone = [dead, ("a", "connect_failed")];
+        assert_eq!(failed(Reason::UpstreamFailed, &[], true, &gone).len(), 1);
     }
 }
