@@ -19,6 +19,7 @@ mod handlers;
 mod pacing;
 mod parking;
 mod parts;
+mod patience;
 mod pipeline;
 mod price_list;
 mod public_reading;
