@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, future::join_all, stream};
 use serde_json::json;
 use simulator::{Answer, Faults, Generate, Hold, Match, Rule};
 use support::{Client, Process, SecondNode, TestApp, TestAppOptions};
@@ -19,6 +19,8 @@ const WORDS: usize = 20;
 const ENDLESS: &str = "this one never ends";
 /// Answers per node that outlast its stop.
 const ENDLESS_PER_NODE: usize = 2;
+/// Closed requests that are looked at together.
+const READ_AT_ONCE: usize = 16;
 /// How often the load balancer asks.
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 
@@ -238,15 +240,17 @@ async fn restarted_in_turn(scale: Scale) {
     let (endless, ids, ()) = tokio::join!(restarts, traffic, fleet.watch(&all_over));
     app.wait_for_holds(0).await;
     let ids: Vec<String> = ids.into_iter().flatten().collect();
-    for id in &ids {
-        let closed = app.closed(id).await;
-        let output = &closed["usage"]["tokens"]["output"];
-        assert_eq!(
-            (&closed["reason"], output),
-            (&json!("completed"), &json!(WORDS)),
-            "{closed}"
-        );
-    }
+    stream::iter(&ids)
+        .for_each_concurrent(READ_AT_ONCE, async |id| {
+            let closed = app.closed(id).await;
+            let output = &closed["usage"]["tokens"]["output"];
+            assert_eq!(
+                (&closed["reason"], output),
+                (&json!("completed"), &json!(WORDS)),
+                "{closed}"
+            );
+        })
+        .await;
     for (name, response) in endless {
         assert_charged_as_far_as_it_came(&app, &name, response).await;
     }

@@ -8,8 +8,10 @@ use crate::error::RelayError;
 /// What is read. Each has places of its own, so that asking for one keeps nobody from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject {
-    /// Past and announced prices, and the transparency log.
-    History,
+    /// Past and announced prices.
+    Prices,
+    /// The transparency log, which is needed to check any receipt.
+    Log,
     /// Incidents.
     Incidents,
 }
@@ -17,7 +19,8 @@ pub enum Subject {
 /// The readings that are under way.
 #[derive(Debug)]
 pub struct PublicReadings {
-    history: Semaphore,
+    prices: Semaphore,
+    log: Semaphore,
     incidents: Semaphore,
 }
 
@@ -35,7 +38,8 @@ impl PublicReadings {
     pub fn new(backend: Backend) -> Self {
         let places = || Semaphore::new(most(backend));
         Self {
-            history: places(),
+            prices: places(),
+            log: places(),
             incidents: places(),
         }
     }
@@ -46,7 +50,8 @@ impl PublicReadings {
     /// [`RelayError::Overloaded`] while too many others read the same.
     pub fn permit(&self, subject: Subject) -> Result<SemaphorePermit<'_>, RelayError> {
         let places = match subject {
-            Subject::History => &self.history,
+            Subject::Prices => &self.prices,
+            Subject::Log => &self.log,
             Subject::Incidents => &self.incidents,
         };
         places.try_acquire().map_err(|_| RelayError::Overloaded)
@@ -58,12 +63,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_reads_past_prices_keeps_nobody_from_incidents() {
+    fn who_reads_past_prices_keeps_nobody_from_anything_else() {
         let readings = PublicReadings::new(Backend::Sqlite);
-        let reading = readings.permit(Subject::History).unwrap();
-        assert!(readings.permit(Subject::History).is_err());
+        let reading = readings.permit(Subject::Prices).unwrap();
+        assert!(readings.permit(Subject::Prices).is_err());
+        assert!(readings.permit(Subject::Log).is_ok());
         assert!(readings.permit(Subject::Incidents).is_ok());
         drop(reading);
-        assert!(readings.permit(Subject::History).is_ok());
+        assert!(readings.permit(Subject::Prices).is_ok());
     }
 }

@@ -124,7 +124,7 @@ pub async fn list_entries(relay: Data<Relay>, request: HttpRequest) -> HttpRespo
 
 /// The keys that sign and signed heads.
 pub async fn show_keys(relay: Data<Relay>, request: HttpRequest) -> HttpResponse {
-    let found = match relay.parts.readings.permit(Subject::History) {
+    let found = match relay.parts.readings.permit(Subject::Log) {
         Ok(_permit) => transparency_log::key_list(&relay.parts.database)
             .await
             .map_err(unreadable),
@@ -134,7 +134,7 @@ pub async fn show_keys(relay: Data<Relay>, request: HttpRequest) -> HttpResponse
 }
 
 async fn newest(parts: &RelayParts) -> Result<LogAnswer, RelayError> {
-    let _permit = parts.readings.permit(Subject::History)?;
+    let _permit = parts.readings.permit(Subject::Log)?;
     let logs = transparency_log::logs(&parts.database).await.map_err(unreadable)?;
     let id = logs.last().ok_or(RelayError::LogNotReady)?.id;
     let head = transparency_log::newest_head(&parts.database)
@@ -157,7 +157,7 @@ async fn newest(parts: &RelayParts) -> Result<LogAnswer, RelayError> {
 
 async fn head_at(parts: &RelayParts, size: &str) -> Result<SignedHead, RelayError> {
     let size: u64 = size.parse().map_err(|_| RelayError::UnknownHead)?;
-    let _permit = parts.readings.permit(Subject::History)?;
+    let _permit = parts.readings.permit(Subject::Log)?;
     let head = transparency_log::head_at(&parts.database, size).await;
     head.map_err(unreadable)?
         .and_then(|head| head.published())
@@ -172,7 +172,7 @@ async fn day_head(parts: &RelayParts, query: DayQuery) -> Result<SignedHead, Rel
         name: "day",
         expected: "write a day such as 2026-11-21",
     })?;
-    let _permit = parts.readings.permit(Subject::History)?;
+    let _permit = parts.readings.permit(Subject::Log)?;
     let head = transparency_log::day_head(&parts.database, (start, start + DAY_MS)).await;
     head.map_err(unreadable)?
         .and_then(|head| head.published())
@@ -180,7 +180,7 @@ async fn day_head(parts: &RelayParts, query: DayQuery) -> Result<SignedHead, Rel
 }
 
 async fn consistency(parts: &RelayParts, query: ConsistencyQuery) -> Result<ConsistencyAnswer, RelayError> {
-    let _permit = parts.readings.permit(Subject::History)?;
+    let _permit = parts.readings.permit(Subject::Log)?;
     let head = newest_or_none(parts).await?;
     let ConsistencyQuery { from, to } = query;
     if from > to || to > head.head.size {
@@ -199,7 +199,7 @@ async fn consistency(parts: &RelayParts, query: ConsistencyQuery) -> Result<Cons
 }
 
 async fn entries(parts: &RelayParts, query: EntriesQuery) -> Result<EntriesAnswer, RelayError> {
-    let _permit = parts.readings.permit(Subject::History)?;
+    let _permit = parts.readings.permit(Subject::Log)?;
     let head = newest_or_none(parts).await?;
     let limit = query.limit.unwrap_or(MOST_ENTRIES).min(MOST_ENTRIES);
     let entries = transparency_log::entries(&parts.database, &head, query.from, limit).await;
