@@ -118,6 +118,12 @@ load_closed() {
 # What callgrind counted, for each request.
 instructions_each() { awk -v n="$counted_requests" '/^totals:/ { total += $2 } END { printf "%d\n", total / n }' "$1"; }
 
+# How many of them were SHA-256, for each request; the build must have the names of its functions.
+hashing_each() {
+  callgrind_annotate --auto=no --threshold=100 "$1" 2>/dev/null |
+    awk -v n="$counted_requests" '/:sha2::/ { gsub(",", "", $1); total += $1 } END { printf "%d\n", total / n }'
+}
+
 # From the answer to a revocation to the first 401, in milliseconds.
 revocation_ms() {
   local created secret id from status

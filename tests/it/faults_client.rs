@@ -2,7 +2,7 @@
 
 use fault_proxy::{Cut, CutKind, CutPoint, Handle, Proxy};
 use serde_json::Value;
-use simulator::{Answer, Faults, Hold, Outcome};
+use simulator::{Answer, Faults, Fixed, Hold, Outcome};
 use support::{Client, TestApp};
 
 use crate::faults::{closed_free, closed_within_counts, dialects, id_of, whole, words};
@@ -184,6 +184,40 @@ async fn a_client_gone_in_mid_stream_pays_for_what_was_produced_whether_the_upst
             let closed = closed_within_counts(&app, &id, &received, &provider).await;
             assert_eq!(closed["reason"], "client_gone", "{how:?}, silent: {silent}");
             assert!(provider.tokens_generated < 800, "it was stopped before its end");
+        }
+    }
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_hangs_up_at_an_error_without_output_pays_nothing() {
+    const ERROR: &str =
+        "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n";
+    let app = TestApp::start().await;
+    let leaver = Leaver::of(&app).await;
+    for (path, body) in dialects() {
+        for how in BOTH_WAYS {
+            app.simulator.reset();
+            let mut rule = words(
+                1,
+                Faults {
+                    hang_after_events: Some(1),
+                    ..Faults::default()
+                },
+            );
+            rule.answer = Answer::Fixed(Fixed {
+                headers: [("content-type".to_owned(), "text/event-stream".to_owned())].into(),
+                body_text: Some(format!("{ERROR}data: {{}}\n\n")),
+                ..Fixed::default()
+            });
+            app.simulator.script(rule).unwrap();
+            let mut response = leaver.client.begin(path, &body).await;
+            let id = id_of(&response);
+            let first = response.chunk().await.unwrap().expect("the error");
+            assert!(String::from_utf8_lossy(&first).contains("overloaded_error"));
+            leaver.connection.break_open(how);
+            wait_for_cancel(&app).await;
+            assert_eq!(closed_free(&app, &id).await["reason"], "upstream_no_output", "{how:?}");
         }
     }
     app.finish().await;

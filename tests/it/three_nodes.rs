@@ -92,7 +92,8 @@ async fn five_hundred_requests_at_once_spend_no_more_than_there_is() {
         booked <= sent,
         "{booked} refused requests are booked, and {sent} were sent"
     );
-    assert_eq!(booked > 0, lost > 0);
+    // the provider accepted them while the ledger was kept from answering
+    assert!(booked > 0 && lost > 0, "{booked} are booked, with {lost} nano-USD");
     eprintln!(
         "{} of {CALLS} were refused, {sent} of them after they had been sent; {booked} of these are booked to the \
          operator, with {lost} nano-USD; {spent} nano-USD were charged",

@@ -126,12 +126,11 @@ pub struct RequestRecord {
     /// What decided the price beside the usage; `None` in records of earlier releases, and without a charge.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priced_by: Option<PricedBy>,
-    /// SHA-256 of the body that the client sent, in hexadecimal digits; `None` in records of earlier releases and of
-    /// requests that recovery ended.
+    /// SHA-256 of the body that the client sent, in hexadecimal digits; `None` in records of earlier releases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_sha256: Option<String>,
     /// SHA-256 of the answer as it was relayed, in hexadecimal digits: up to where the client left, without an error event
-    /// of ours behind it. `None` where nothing was relayed, and as above.
+    /// of ours behind it. `None` where nothing was relayed, for requests that recovery ended, and as above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_sha256: Option<String>,
     /// The budgets in which the charge was counted: a correction counts it there no more. None in records of earlier

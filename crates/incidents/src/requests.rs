@@ -150,7 +150,8 @@ pub async fn linked(
     page(connection, incident, after, limit, "").await
 }
 
-/// The requests of an incident of whose charge something may be left to give back, in the order of their ids.
+/// The requests of an incident that were charged and of which no refund is noted, in the order of their ids: a refund gives
+/// back all that is left of a charge, so none is due twice.
 ///
 /// # Errors
 /// What the database says.
@@ -160,7 +161,7 @@ pub async fn refundable(
     after: Option<RequestId>,
     limit: u32,
 ) -> Result<Vec<LinkView>, IncidentError> {
-    page(connection, incident, after, limit, "AND charged > refunded").await
+    page(connection, incident, after, limit, "AND charged > 0 AND refunded = 0").await
 }
 
 /// Notes how much of the charges was given back for the incident, of each request once.

@@ -16,7 +16,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use async_trait::async_trait;
 use domain::{
     Amount, KeyId, NodeId, RequestId, TenantId,
     clock::UnixMs,
@@ -27,12 +26,13 @@ use domain::{
 };
 use ledger::{
     BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore,
+    StoredRecords,
     archive::{Archive, ArchiveSettings},
     movements::{self, Grant, GrantKind},
 };
 use sea_orm::{ConnectionTrait, Statement};
 use smallvec::SmallVec;
-use store::{Database, DatabaseSettings, StoreError, Tx, audit::Actor};
+use store::{Database, DatabaseSettings, StoreError, audit::Actor, bulk::Rows};
 use uuid::Uuid;
 
 /// As in the server.
@@ -58,10 +58,12 @@ struct Plan {
 /// No request has a record here, so there is nothing to write beside the books.
 struct NoLog;
 
-#[async_trait]
 impl BatchRider for NoLog {
-    async fn write(&self, _: &Tx, _: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
-        Ok(Vec::new())
+    fn stored(&self, _: &[&RequestRecord]) -> Result<StoredRecords, StoreError> {
+        Ok(StoredRecords {
+            texts: Vec::new(),
+            change: ("", Rows::new()),
+        })
     }
 }
 

@@ -50,6 +50,6 @@ pub use ledger_store::{Abandoned, LedgerStore, NodeIdentity};
 pub use service::{Foundation, Ledger, LedgerSettings, RefusedCost, Reservation};
 pub use spool_survey::{SpoolSurvey, survey_spools};
 pub use spools::{NodeSpools, SpoolRecords, Spools};
-pub use sql_store::{BatchRider, SqlBatchStore};
+pub use sql_store::{BatchRider, SqlBatchStore, StoredRecords};
 pub use urgency::Urgency;
 pub use writer::WriterEnd;

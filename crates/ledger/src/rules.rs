@@ -401,22 +401,14 @@ impl Book {
     }
 
     fn book_cost_apart(&mut self, closing: &Closing, booked: Amount, loss: Loss, transaction: &'static str) {
-        let total = closing_costs(closing).fold(Amount::ZERO, |sum, cost| {
-            sum.checked_add(cost.amount).unwrap_or(Amount::MAX)
-        });
-        let late = total.less(booked);
-        let Some(provider) = closing_costs(closing).next().map(|cost| cost.provider.clone()) else {
-            return;
-        };
-        if late.is_zero() {
+        let posting = costs_beyond(booked, closing_costs(closing), loss);
+        if posting.is_empty() {
             return;
         }
         let kind: &[u8] = match closing.end {
             End::Settle(_) => b"settle",
             End::Void => b"void",
         };
-        let mut posting = Posting::default();
-        posting.transfer(Account::OperatorLoss(loss), Account::ProviderPayable(provider), late);
         self.changes.late.push(Transaction {
             id: transaction_id(&[transaction.as_bytes(), closing.request.as_uuid().as_bytes(), kind]),
             kind: transaction,
@@ -446,6 +438,18 @@ fn is_negative(closing: &Closing) -> bool {
         End::Void => Amount::ZERO,
     };
     charge.is_negative() || closing_costs(closing).any(|cost| cost.amount.is_negative())
+}
+
+/// What each provider is owed beyond what is booked, which counts as the first of it: what was booked is the answer's.
+fn costs_beyond<'a>(booked: Amount, costs: impl Iterator<Item = &'a ProviderCost>, loss: Loss) -> Posting {
+    let mut posting = Posting::default();
+    let mut covered = booked;
+    for cost in costs {
+        let payable = Account::ProviderPayable(cost.provider.clone());
+        posting.transfer(Account::OperatorLoss(loss), payable, cost.amount.less(covered));
+        covered = covered.less(cost.amount);
+    }
+    posting
 }
 
 fn closing_costs(closing: &Closing) -> impl Iterator<Item = &ProviderCost> {

@@ -298,7 +298,7 @@ impl Open {
         let Self { credit, mut story } = *self;
         story.record.reason = reason;
         story.record.duration_ms = story.elapsed_ms();
-        story.record.request_sha256 = Some(digests::of(story.request.body()));
+        story.note_request_digest();
         story.record.response_sha256 = std::mem::take(&mut story.relayed).finish();
         report(&story.record);
         let payer = Payer {
@@ -345,6 +345,11 @@ impl Story {
         self.record.offer = Some(candidate.offer.id);
         self.record.attempts.push(attempt);
         self.winner = Some(candidate);
+    }
+
+    fn note_request_digest(&mut self) {
+        let body = self.request.body();
+        self.record.request_sha256.get_or_insert_with(|| digests::of(body));
     }
 
     fn elapsed_ms(&self) -> u32 {

@@ -116,6 +116,10 @@ fn reason(ended: Ended, seen: &Seen) -> Reason {
         Ended::ByUpstream | Ended::Broken | Ended::Unreadable => Reason::UpstreamCutOff,
         Ended::TimedOut | Ended::TookTooLong if !seen.output => Reason::TimeoutBeforeOutput,
         Ended::TimedOut | Ended::TookTooLong => Reason::TimeoutAfterOutput,
+        // it left because of how the answer had ended already: SDKs hang up at an error event, and at a finish
+        Ended::ByClient if (seen.error && !seen.output) || (seen.finish && !produced) => {
+            reason(Ended::ByUpstream, seen)
+        }
         // the client chose to leave after inference had begun: the input was spent
         Ended::ByClient => Reason::ClientGone,
     }
@@ -274,6 +278,41 @@ mod tests {
                 (Reason::FilteredAfterOutput, Basis::Reported)
             );
         }
+    }
+
+    #[test]
+    fn whoever_leaves_at_the_end_of_an_answer_that_came_to_nothing_pays_nothing() {
+        let left = |seen| {
+            let verdicts = [judge(Ended::ByClient, &seen), judge(Ended::ByUpstream, &seen)];
+            assert_eq!(verdicts[0], verdicts[1]);
+            assert_eq!(verdicts[0], judge_unattended(Ended::ByUpstream, &seen));
+            (verdicts[0].reason, verdicts[0].basis)
+        };
+        for usage in [None, Some(Reported { output_tokens: 0 })] {
+            for (error, finish) in [(true, false), (true, true), (false, true)] {
+                let seen = Seen {
+                    error,
+                    finish,
+                    usage,
+                    ..Seen::default()
+                };
+                assert_eq!(left(seen), (Reason::UpstreamNoOutput, Basis::Nothing));
+            }
+            let filtered = Seen {
+                finish: true,
+                filtered: true,
+                usage,
+                ..Seen::default()
+            };
+            assert_eq!(left(filtered), (Reason::FilteredBeforeOutput, Basis::Nothing));
+        }
+        // an error event is an error whatever was billed behind the scenes
+        let hidden = Seen {
+            error: true,
+            usage: Some(Reported { output_tokens: 9 }),
+            ..Seen::default()
+        };
+        assert_eq!(left(hidden), (Reason::UpstreamNoOutput, Basis::Nothing));
     }
 
     #[test]

@@ -13,4 +13,4 @@ pub use margins::{GroupBy, Margin, MarginFilter, operator_margins};
 pub use reading::{Filter, RequestPage, find, find_text, operator_find, operator_list};
 pub use signals::{operator_count_won, operator_failed, operator_substituted};
 pub use window::{Window, operator_scan};
-pub use writing::write_records;
+pub use writing::stored_records;

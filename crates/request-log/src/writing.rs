@@ -1,19 +1,19 @@
 //! Writing records, many in one statement.
 
 use domain::{request::RequestRecord, upstream_failure::failed_attempts};
-use store::{StoreError, Tx, bulk::Rows};
+use store::{StoreError, bulk::Rows};
 
 const INSERT: &str = "INSERT INTO request (id, tenant_id, key_id, model, provider, status, reason, started_at_ms, \
      duration_ms, record_json, upstream_failures) \
      SELECT r.id, r.tenant_id, r.key_id, r.model, r.provider, r.status, r.reason, r.started_at_ms, r.duration_ms, \
      r.record_json, r.upstream_failures FROM {rows} WHERE TRUE ON CONFLICT (id) DO NOTHING";
 
-/// Writes records in the transaction that closes their requests, and answers their texts as stored. A request that is
-/// there already stays as it is.
+/// Records as texts, and the statement with its rows that stores them in the transaction which closes their requests. A
+/// request that is there already stays as it is.
 ///
 /// # Errors
-/// What the database says.
-pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
+/// [`StoreError::Damaged`] for a record that cannot be written down.
+pub fn stored_records(records: &[&RequestRecord]) -> Result<(Vec<String>, (&'static str, Rows)), StoreError> {
     let texts = records
         .iter()
         .map(serde_json::to_string)
@@ -23,10 +23,10 @@ pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<St
         .uuids("id", records.iter().map(|record| record.id.as_uuid()))
         .uuids("tenant_id", records.iter().map(|record| record.tenant.as_uuid()))
         .uuids("key_id", records.iter().map(|record| record.key.as_uuid()))
-        .texts("model", records.iter().map(|record| record.model.clone()))
-        .optional_texts("provider", records.iter().map(|record| record.provider.clone()))
+        .texts("model", records.iter().map(|record| record.model.as_str()))
+        .optional_texts("provider", records.iter().map(|record| record.provider.as_deref()))
         .numbers("status", records.iter().map(|record| i64::from(record.status)))
-        .texts("reason", records.iter().map(|record| record.reason.as_str().to_owned()))
+        .texts("reason", records.iter().map(|record| record.reason.as_str()))
         .numbers("started_at_ms", records.iter().map(|record| record.started_at.0))
         .numbers(
             "duration_ms",
@@ -34,8 +34,7 @@ pub async fn write_records(tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<St
         )
         .texts("record_json", &texts)
         .numbers("upstream_failures", records.iter().map(|record| failures_of(record)));
-    tx.execute_rows(INSERT, &rows).await?;
-    Ok(texts)
+    Ok((texts, (INSERT, rows)))
 }
 
 fn failures_of(record: &RequestRecord) -> i64 {

@@ -9,7 +9,7 @@ use domain::{
     secret::SecretText,
     usage::{Usage, UsageSource},
 };
-use request_log::{GroupBy, Margin, MarginFilter, Window, operator_margins, write_records};
+use request_log::{GroupBy, Margin, MarginFilter, Window, operator_margins, stored_records};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use store::{Database, DatabaseSettings, apply_migrations};
 use uuid::Uuid;
@@ -91,7 +91,8 @@ impl Charged {
     /// As the ledger writes it.
     async fn write(&self, database: &Database) {
         let tx = database.begin().await.unwrap();
-        write_records(&tx, &[&self.record()]).await.unwrap();
+        let (_, (sql, rows)) = stored_records(&[&self.record()]).unwrap();
+        tx.execute_rows(sql, &rows).await.unwrap();
         tx.execute(
             "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
              price_version, closed_at_ms) VALUES ($1, $2, $3, $4, 'completed', 1000000, $5, 0, $6, $7, 1, 1)",

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use accounts::{CallerCache, OperatorCache};
 use admin_api::AdminParts;
 use anyhow::Context;
-use async_trait::async_trait;
 use catalog::CatalogCache;
 use domain::request::RequestRecord;
 use ledger::{
-    BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, WriterEnd,
+    BatchRider, Foundation, Ledger, LedgerSettings, NodeIdentity, NodeSpools, SqlBatchStore, StoredRecords, WriterEnd,
     archive::{Archive, refuse_restored},
 };
 use rate_limiter::{RateLimiter, RedisSettings};
 use relay::{Background, Gate, RelayParts};
-use store::{Database, StoreError, Tx, keyring::Keyring};
+use store::{Database, StoreError, keyring::Keyring};
 use tokio::task::JoinHandle;
 use transparency_log::{Sequencer, SequencerSettings, SequencerTask, restore};
 use uuid::Uuid;
@@ -133,10 +132,10 @@ impl Node {
 /// Writes the request log in the transaction that closes the requests.
 pub struct RequestLogRider;
 
-#[async_trait]
 impl BatchRider for RequestLogRider {
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
-        request_log::write_records(tx, records).await
+    fn stored(&self, records: &[&RequestRecord]) -> Result<StoredRecords, StoreError> {
+        let (texts, change) = request_log::stored_records(records)?;
+        Ok(StoredRecords { texts, change })
     }
 }
 

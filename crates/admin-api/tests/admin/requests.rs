@@ -58,7 +58,8 @@ fn record(tenant: TenantId, model: &str, reason: Reason) -> RequestRecord {
 
 async fn write(world: &World, records: &[&RequestRecord]) {
     let tx = world.parts.database.begin().await.unwrap();
-    request_log::write_records(&tx, records).await.unwrap();
+    let (_, (sql, rows)) = request_log::stored_records(records).unwrap();
+    tx.execute_rows(sql, &rows).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -15,7 +15,10 @@ use super::{
     sources::Sources,
     tables,
 };
-use crate::{LedgerError, sql_store::BatchRider};
+use crate::{
+    LedgerError,
+    sql_store::{BatchRider, restore_records},
+};
 
 /// Parts in one transaction.
 const MOST_PARTS: usize = 500;
@@ -111,7 +114,7 @@ impl<'a> Tenants<'a> {
         let fold = self.fold(&tx, steps).await?;
         tables::write(&tx, &fold).await?;
         if !fold.records.is_empty() {
-            self.rider.restore(&tx, &fold.records).await?;
+            restore_records(self.rider, &tx, &fold.records).await?;
         }
         tx.commit().await?;
         self.counts.applied += fold.steps;

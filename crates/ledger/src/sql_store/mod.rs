@@ -23,7 +23,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{Amount, RequestId, TenantId, clock::UnixMs, request::RequestRecord};
 use parking_lot::Mutex;
-use store::{Backend, Database, StoreError, Tx};
+use store::{Backend, Database, StoreError, Tx, bulk::Rows};
 
 use crate::{
     archive::{Archive, Beside, Draft},
@@ -35,27 +35,35 @@ use crate::{
 };
 
 /// Rows of another crate that belong in the same transaction as the end of their request.
-#[async_trait]
 pub trait BatchRider: Send + Sync {
-    /// Writes the records of the requests that this batch closed. One that is there already stays as it is. Answers
-    /// them as they are stored, in order, for the archive.
+    /// What stores the records of the requests that this batch closed; one that is there already has to stay as it is.
+    /// It is sent with everything else that the batch changes.
     ///
     /// # Errors
-    /// What the database says; the batch is then taken back.
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError>;
+    /// [`StoreError`] for a record that cannot be stored; the batch is then taken back.
+    fn stored(&self, records: &[&RequestRecord]) -> Result<StoredRecords, StoreError>;
+}
 
-    /// Writes records that were archived.
-    ///
-    /// # Errors
-    /// What the database says; [`StoreError::Damaged`] for a text that is no record.
-    async fn restore(&self, tx: &Tx, texts: &[String]) -> Result<(), StoreError> {
-        let records: Vec<RequestRecord> = texts
-            .iter()
-            .map(|text| serde_json::from_str(text))
-            .collect::<Result<_, _>>()
-            .map_err(|_| StoreError::damaged("archived request record"))?;
-        self.write(tx, &records.iter().collect::<Vec<_>>()).await.map(drop)
-    }
+/// Records as they are stored.
+pub struct StoredRecords {
+    /// Their texts, in order, for the transparency log and the archive.
+    pub texts: Vec<String>,
+    /// The statement that stores them, and its rows.
+    pub change: (&'static str, Rows),
+}
+
+/// Writes records that were archived.
+///
+/// # Errors
+/// What the database says; [`StoreError::Damaged`] for a text that is no record.
+pub async fn restore_records(rider: &dyn BatchRider, tx: &Tx, texts: &[String]) -> Result<(), StoreError> {
+    let records: Vec<RequestRecord> = texts
+        .iter()
+        .map(|text| serde_json::from_str(text))
+        .collect::<Result<_, _>>()
+        .map_err(|_| StoreError::damaged("archived request record"))?;
+    let (sql, rows) = rider.stored(&records.iter().collect::<Vec<_>>())?.change;
+    tx.execute_rows(sql, &rows).await.map(drop)
 }
 
 /// The ledger's tables.
@@ -91,15 +99,11 @@ impl SqlBatchStore {
         let (mut book, locked) = load::load_book(tx, batch, locking).await?;
         let outcomes = apply_items(&mut book, batch, &locked).map_err(broken)?;
         let records = records_of(&book, batch);
-        // before the charges: the log states both, the records as they are stored
-        let texts = if records.is_empty() {
-            Vec::new()
-        } else {
-            self.rider.write(tx, &records).await?
-        };
+        let StoredRecords { texts, change } = self.rider.stored(&records)?;
+        // the log states the records as they are stored
         let stated = records.iter().map(|record| record.id);
         let stated = stated.zip(texts.iter().map(String::as_str)).collect();
-        let saved = save::save_changes(tx, &batch.name, &book, &stated, now).await?;
+        let saved = save::save_changes(tx, &batch.name, &book, (&stated, change), now).await?;
         if self.archive.is_on() {
             let tenants = records.iter().map(|record| record.tenant);
             let beside = Beside {

@@ -59,13 +59,13 @@ pub struct Saved {
     pub progress: BTreeMap<RequestId, String>,
 }
 
-/// Writes everything that the batch changed, and its leaves of the transparency log; `records` are those that the request
-/// log has written for it.
+/// Writes everything that the batch changed, its leaves of the transparency log, and what stores the records of its
+/// requests, which are `records`.
 pub async fn save_changes(
     tx: &Tx,
     name: &BatchName,
     book: &Book,
-    records: &RecordTexts<'_>,
+    (records, recorded): (&RecordTexts<'_>, Change),
     now: UnixMs,
 ) -> Result<Saved, StoreError> {
     let late = unknown_late_costs(tx, book).await?;
@@ -93,6 +93,7 @@ pub async fn save_changes(
         transactions,
         entries,
         charges,
+        recorded,
         logged,
         waiting,
     ];

@@ -13,6 +13,7 @@ on_every_database! {
     holds_of_an_earlier_boot_are_voided,
     old_holds_are_voided_by_anybody,
     a_late_end_books_its_cost_once_and_charges_nobody,
+    a_late_cost_is_owed_to_whoever_it_is_due,
     a_hold_that_cannot_be_closed_does_not_stop_the_others,
     what_was_sent_before_a_refusal_is_the_operators,
     progress_never_goes_back,
@@ -114,6 +115,32 @@ async fn a_late_end_books_its_cost_once_and_charges_nobody(world: &World) {
     assert_eq!(world.balance(tenant).await, (1_000, 0, 0));
 }
 
+async fn a_late_cost_is_owed_to_whoever_it_is_due(world: &World) {
+    let (mut batches, tenant) = (world.batches().await, world.tenant(1_000).await);
+    let fallen_over = |of: &HoldRequest| {
+        let mut end = settle_item(of, 120);
+        if let Item::Close(closing) = &mut end {
+            closing.unbilled.push(ProviderCost {
+                provider: "first".to_owned(),
+                amount: Amount::from_nanos(30),
+            });
+        }
+        end
+    };
+    let (voided, settled) = (hold_request(tenant, 400), hold_request(tenant, 400));
+    let holds = [&voided, &settled].map(|request| Item::Hold(request.clone()));
+    batches.send(holds.to_vec()).await;
+    batches.send(vec![void_item(&voided), settle_item(&settled, 100)]).await;
+    assert_eq!(world.posted("provider_payable:acme").await, -100);
+    for _ in 0..2 {
+        batches.send(vec![fallen_over(&voided), fallen_over(&settled)]).await;
+        assert_eq!(world.posted("operator_loss:late").await, 150 + 50);
+        assert_eq!(world.posted("provider_payable:acme").await, -100 - 120 - 20);
+        assert_eq!(world.posted("provider_payable:first").await, -30 - 30);
+    }
+    assert_eq!(world.balance(tenant).await, (900, 0, 0));
+}
+
 async fn a_hold_that_cannot_be_closed_does_not_stop_the_others(world: &World) {
     let node = NodeId::generate();
     let (ledger, _, writer) = world.ledger_of(node, 4_000).await;
@@ -146,22 +173,23 @@ async fn what_was_sent_before_a_refusal_is_the_operators(world: &World) {
     let (id, key) = (request.request, request.key);
     let refused = ledger.reserve(request).unwrap().committed().await;
     assert!(matches!(refused, Err(crate::LedgerError::Refused(_))));
-    let cost = crate::ProviderCost {
-        provider: "acme".to_owned(),
-        amount: domain::Amount::from_nanos(7),
-    };
+    let costs = [("acme", 7), ("other", 5), ("acme", 2)].map(|(provider, amount)| ProviderCost {
+        provider: provider.to_owned(),
+        amount: Amount::from_nanos(amount),
+    });
     for _ in 0..2 {
         ledger.book_refused_cost(crate::RefusedCost {
             request: id,
             tenant,
             key,
             reason: domain::request::Reason::InsufficientCredit,
-            costs: vec![cost.clone()],
+            costs: costs.to_vec(),
         });
     }
     ledger.drain().await;
-    assert_eq!(world.posted("operator_loss:unbilled").await, 7, "once");
-    assert_eq!(world.posted("provider_payable:acme").await, -7);
+    assert_eq!(world.posted("operator_loss:unbilled").await, 14, "once");
+    assert_eq!(world.posted("provider_payable:acme").await, -9);
+    assert_eq!(world.posted("provider_payable:other").await, -5);
     assert_eq!(world.balance(tenant).await, (50, 0, 0));
 }
 

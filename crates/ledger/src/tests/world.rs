@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use domain::{
     Amount, KeyId, LotId, NodeId, RequestId, TenantId,
     clock::UnixMs,
@@ -18,13 +17,13 @@ use domain::{
 };
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
 use smallvec::SmallVec;
-use store::{Backend, Database, DatabaseSettings, StoreError, Tx, audit::Actor};
+use store::{Backend, Database, DatabaseSettings, StoreError, audit::Actor, bulk::Rows};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::{
     BatchRider, Ending, Foundation, HoldRequest, Ledger, LedgerSettings, LedgerStore, NodeIdentity, NodeSpools,
-    WriterEnd,
+    StoredRecords, WriterEnd,
     audit::{self, AuditSettings, Pace, Report},
     batch::{Batch, Committed, Item, Locking},
     claims::Purpose,
@@ -54,19 +53,23 @@ pub struct Rider {
     pub written: Mutex<BTreeSet<RequestId>>,
 }
 
-#[async_trait]
 impl BatchRider for Rider {
-    async fn write(&self, tx: &Tx, records: &[&RequestRecord]) -> Result<Vec<String>, StoreError> {
+    fn stored(&self, records: &[&RequestRecord]) -> Result<StoredRecords, StoreError> {
         for record in records {
             if record.model == POISON {
                 return Err(StoreError::Contradiction("poison".to_owned()));
             }
-            let sql = "INSERT INTO change_topic (topic, version) VALUES ($1, 1)";
-            tx.execute(sql, vec![record.id.to_string().into()]).await?;
             self.written.lock().unwrap().insert(record.id);
         }
+        let sql = "INSERT INTO change_topic (topic, version) SELECT r.topic, r.version FROM {rows}";
+        let rows = Rows::new()
+            .texts("topic", records.iter().map(|record| record.id.to_string()))
+            .every_number("version", 1);
         let texts = records.iter().map(|record| serde_json::to_string(record).unwrap());
-        Ok(texts.collect())
+        Ok(StoredRecords {
+            texts: texts.collect(),
+            change: (sql, rows),
+        })
     }
 }
 

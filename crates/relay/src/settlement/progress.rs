@@ -43,6 +43,7 @@ impl Settlement {
         if !open.story.knows_prompt(observed) {
             return Noted::NotYet;
         }
+        open.story.note_request_digest();
         let now = open.story.parts.ledger.clock().now();
         if let Some(so_far) = open.story.so_far(observed, metered_output, now) {
             let SoFar {
