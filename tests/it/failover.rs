@@ -1,8 +1,8 @@
 //! From credential to credential and from offer to offer, before the first byte and never after.
 
 use serde_json::{Value, json};
-use simulator::{Answer, Cut, CutPoint, Faults, Fixed, Match, Rule};
-use support::{TestApp, openai_body};
+use simulator::{Answer, Cut, CutKind, CutPoint, Faults, Fixed, Match, Rule};
+use support::{TestApp, TestAppOptions, openai_body};
 
 fn refuse(credential: &str, status: u16, headers: &[(&str, &str)]) -> Rule {
     let headers = headers
@@ -141,7 +141,10 @@ async fn the_next_offer_answers_when_the_first_fails_and_the_winner_is_charged()
         .unwrap();
     let answer = app.client().openai(&openai_body(true)).await;
     assert_eq!(answer.header("x-truerelay-provider"), Some("azure_openai"));
-    assert_eq!(outcomes(&app.closed(&answer.request_id()).await)[1], "won");
+    let closed = app.closed(&answer.request_id()).await;
+    // where the first connection was one from before, a new one was tried too
+    assert!((2..=3).contains(&outcomes(&closed).len()), "{closed}");
+    assert_eq!(outcomes(&closed).last(), Some(&"won"));
     app.finish().await;
 }
 
@@ -206,5 +209,95 @@ async fn a_provider_at_a_private_address_is_not_called_unless_allowed() {
             "{answer}"
         );
     }
+    app.finish().await;
+}
+
+/// Closes the connection without a word when the request has been read: what a request meets on a connection that its
+/// server has given up meanwhile.
+fn closes(how: CutKind, times: Option<u32>) -> Rule {
+    let cut = Cut {
+        after: CutPoint::BeforeHead,
+        how,
+    };
+    Rule {
+        times,
+        faults: Faults {
+            cut: Some(cut),
+            ..Faults::default()
+        },
+        ..Rule::default()
+    }
+}
+
+/// One worker, so that every request finds the connection of the one before.
+async fn with_one_worker() -> TestApp {
+    TestApp::start_with(TestAppOptions {
+        environment: vec![("TRUERELAY__SERVER__WORKERS".to_owned(), "1".to_owned())],
+        ..TestAppOptions::default()
+    })
+    .await
+}
+
+/// A request that is served and leaves its connection to the provider open.
+async fn open_a_connection(app: &TestApp) {
+    let answer = app.client().openai(&openai_body(false)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(outcomes(&app.closed(&answer.request_id()).await), ["won"]);
+}
+
+const BEARS: &str =
+    "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) FROM entry WHERE account = 'operator_loss:unbilled'";
+const FAILURES: &str = "SELECT COUNT(*) FROM request WHERE upstream_failures > 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_is_found_dead_costs_the_customer_nothing() {
+    let app = with_one_worker().await;
+    for how in [CutKind::Fin, CutKind::Rst] {
+        for stream in [false, true] {
+            app.simulator.reset();
+            open_a_connection(&app).await;
+            let borne = app.number(BEARS).await;
+            app.simulator.script(closes(how, Some(1))).unwrap();
+            // there is one credential and one offer
+            let answer = app.client().openai(&openai_body(stream)).await;
+            assert_eq!(answer.status, 200, "{how:?}: {}", answer.text());
+            let closed = app.closed(&answer.request_id()).await;
+            assert_eq!(outcomes(&closed), ["kept_connection_died", "won"], "{closed}");
+            assert_eq!(closed["attempts"][0]["credential"], closed["attempts"][1]["credential"]);
+            assert_eq!(closed["reason"], "completed");
+            // the provider may have begun the first one, and the operator bears that
+            assert!(app.number(BEARS).await > borne);
+        }
+    }
+    assert_eq!(app.number(FAILURES).await, 0, "an idle connection may be closed");
+    app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_sent_again_once_and_not_after_a_fresh_connection_broke() {
+    let app = with_one_worker().await;
+    open_a_connection(&app).await;
+    app.simulator.script(closes(CutKind::Fin, None)).unwrap();
+    let answer = app.client().openai(&openai_body(false)).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    let closed = app.closed(&answer.request_id()).await;
+    assert_eq!(outcomes(&closed), ["kept_connection_died", "connection_broken"]);
+    assert_eq!(app.number(FAILURES).await, 1, "that is a failure");
+    // nothing is kept any more
+    let answer = app.client().openai(&openai_body(false)).await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(outcomes(&app.closed(&answer.request_id()).await), ["connection_broken"]);
+    // a second credential is another attempt, as ever
+    let second = "sk-openai-second-credential-0002";
+    app.admin.add_credential(&app.seeded.openai_pool, second).await;
+    app.simulator.reset();
+    open_a_connection(&app).await;
+    app.simulator.script(closes(CutKind::Fin, None)).unwrap();
+    let answer = app.client().openai(&openai_body(false)).await;
+    let closed = app.closed(&answer.request_id()).await;
+    assert_eq!(
+        outcomes(&closed),
+        ["kept_connection_died", "connection_broken", "connection_broken"]
+    );
     app.finish().await;
 }

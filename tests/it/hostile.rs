@@ -9,7 +9,7 @@ use std::{
 use domain::Amount;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use simulator::{Answer, ErrorEvent, Faults, Fixed, Generate, Hold, Outcome, Rule, UsageReport};
+use simulator::{Answer, Chunking, ErrorEvent, Faults, Fixed, Generate, Hold, Outcome, Rule, UsageReport};
 use support::{KeyOptions, TestApp, TestAppOptions, anthropic_body, openai_body};
 
 const STREAM: (&str, &str) = ("content-type", "text/event-stream");
@@ -281,6 +281,64 @@ async fn a_client_that_does_not_read_is_ended_and_pays_for_what_was_produced() {
     assert_eq!(closed["reason"], "client_gone", "{closed}");
     assert!(closed["cost_usd"].as_str().unwrap().parse::<Amount>().unwrap() > Amount::ZERO);
     drop(socket);
+    app.finish().await;
+}
+
+/// The answer breaks off on its way from the provider: with a client that let it wait, and with one that did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_breaks_off_while_its_client_reads_slowly_is_no_failure_of_the_provider() {
+    let app = TestApp::start_with(TestAppOptions {
+        // a tenth of it is reading slowly
+        config: "[relay]\nwrite_stall_timeout_ms = 10000\n".to_owned(),
+        provider_proxy: true,
+        ..TestAppOptions::default()
+    })
+    .await;
+    let padded = json!({ "padding": "x".repeat(4_000), "choices": [{ "index": 0, "delta": { "content": "a" } }] });
+    let event = format!("data: {padded}\n\n");
+    let mut request = openai_body(true);
+    request["max_tokens"] = 16_000.into();
+    // a line is an event for the simulator, and an event has two
+    for (is_slow, events) in [(true, 15_000), (false, 100)] {
+        app.simulator.reset();
+        let pause = Faults {
+            hold_after_events: Some(Hold {
+                gate: "rest".to_owned(),
+                events,
+            }),
+            ..Faults::default()
+        };
+        let mut rule = answering(fixed(&format!("{}{END}", event.repeat(10_000)), &[STREAM]), pause);
+        if let Answer::Fixed(fixed) = &mut rule.answer {
+            fixed.chunks = Chunking::Lines;
+        }
+        app.simulator.script(rule).unwrap();
+        let mut socket = post(&app, "/v1/chat/completions", &request);
+        let mut head = [0_u8; 1024];
+        let read = socket.read(&mut head).unwrap();
+        let head = String::from_utf8_lossy(&head[..read]).into_owned();
+        let id = head.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+        let id = id.expect("a request id").to_owned();
+        if is_slow {
+            // the buffers fill, and then the provider waits
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        } else {
+            socket.read_exact(&mut [0_u8; 20_000]).unwrap();
+        }
+        app.provider_faults().break_open(fault_proxy::CutKind::Rst);
+        let (mut rest, mut some) = (Vec::new(), [0_u8; 65_536]);
+        while !rest.ends_with(b"\r\n0\r\n\r\n") {
+            let read = socket.read(&mut some).unwrap();
+            assert!(read > 0, "an event says how it ended");
+            rest.extend_from_slice(&some[..read]);
+        }
+        let closed = app.closed(&id).await;
+        assert_eq!(closed["reason"], "upstream_cut_off", "{closed}");
+        let is_flagged = closed["flags"].as_array().unwrap().contains(&json!("read_slowly"));
+        assert_eq!(is_flagged, is_slow, "{closed}");
+        let failures = "SELECT COUNT(*) FROM request WHERE upstream_failures > 0";
+        assert_eq!(app.number(failures).await, i64::from(!is_slow));
+    }
     app.finish().await;
 }
 

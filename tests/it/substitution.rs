@@ -155,6 +155,19 @@ async fn the_names_of_the_same_model_are_charged_and_published_and_set_by_the_op
         json!(["Mine/4o"]),
         "{model}"
     );
+    // nobody needs a key for that
+    let public = async |path: &str| -> Value {
+        let url = format!("{}{path}", app.relay_url());
+        serde_json::from_str(&reqwest::get(url).await.unwrap().text().await.unwrap()).unwrap()
+    };
+    let listed = public("/v1/pricing?model=openai/gpt-4o").await;
+    assert_eq!(
+        listed["models"][0]["offers"][0]["served_names"],
+        json!(["Mine/4o"]),
+        "{listed}"
+    );
+    let past = public(&format!("/v1/pricing?at={}", listed["effective_at"].as_str().unwrap())).await;
+    assert!(past["models"][0]["offers"][0].get("served_names").is_none(), "{past}");
     app.simulator.reset();
     let answer = app.client().openai(&openai_body(false)).await;
     assert_free(&app.closed(&answer.request_id()).await, "gpt-4o");

@@ -39,7 +39,8 @@ pub use model::{
     ModelDetails, ModelKind, ModelView, NewModel, UpdateModel, create_model, get_model, list_models, update_model,
 };
 pub use offer::{
-    NewOffer, OfferFilter, OfferView, UpdateOffer, create_offer, create_offers, get_offer, list_offers, update_offer,
+    NewOffer, OfferFilter, OfferView, UpdateOffer, create_offer, create_offers, get_offer, list_offers, put_back_at,
+    update_offer,
 };
 pub use page::MAX_PAGE;
 pub use pool::{NewPool, PoolView, UpdatePool, create_pool, get_pool, list_pools, update_pool};

@@ -7,7 +7,10 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect,
 };
 use serde::{Deserialize, Serialize};
-use store::{Tx, audit::Actor};
+use store::{
+    Tx,
+    audit::{self, Actor},
+};
 
 use crate::{
     CatalogError, change,
@@ -340,6 +343,23 @@ pub async fn update_offer(tx: &Tx, actor: &Actor, id: OfferId, update: UpdateOff
     sales::note_first_sales(tx).await?;
     change::record(tx, actor, "offer.update", &id.to_string(), Some(&before), Some(&after)).await?;
     Ok(after)
+}
+
+/// When somebody last put the offer up for sale again, since an instant: the audit log says so.
+///
+/// # Errors
+/// What the database says.
+pub async fn put_back_at(tx: &Tx, id: OfferId, since: UnixMs) -> Result<Option<UnixMs>, CatalogError> {
+    let changes = audit::since(tx, "offer.update", &id.to_string(), since).await?;
+    let is_enabled = |view: &Option<serde_json::Value>| {
+        let enabled = view.as_ref().and_then(|view| view.get("enabled"));
+        enabled.and_then(serde_json::Value::as_bool) == Some(true)
+    };
+    let put_back = changes
+        .iter()
+        .rev()
+        .find(|change| is_enabled(&change.after) && !is_enabled(&change.before));
+    Ok(put_back.map(|change| change.at))
 }
 
 /// The same model, pool, upstream id and format twice would only double its weight.

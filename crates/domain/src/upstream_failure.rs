@@ -8,13 +8,18 @@ use crate::request::{AttemptRecord, Reason, RequestRecord};
 /// failure of the upstream.
 pub const TOOK_TOO_LONG: &str = "took_too_long";
 
+/// The flag of an answer that did not come to its end and for which its client let the upstream wait: an upstream that cannot
+/// get rid of its bytes gives up at some time, and that is no failure of it.
+pub const READ_SLOWLY: &str = "read_slowly";
+
 /// The attempts that came to nothing, or whose answer broke off, by the fault of their upstream. What it refuses (a 4xx:
 /// the request, the credential, too many) is no failure of its.
 pub fn failed_attempts(record: &RequestRecord) -> impl Iterator<Item = &AttemptRecord> {
-    let took_too_long = record.flags.iter().any(|flag| flag == TOOK_TOO_LONG);
+    let has = |wanted: &str| record.flags.iter().any(|flag| flag == wanted);
     let broke_off = match record.reason {
+        _ if has(READ_SLOWLY) => false,
         Reason::UpstreamCutOff | Reason::UpstreamNoOutput => true,
-        Reason::TimeoutBeforeOutput | Reason::TimeoutAfterOutput => !took_too_long,
+        Reason::TimeoutBeforeOutput | Reason::TimeoutAfterOutput => !has(TOOK_TOO_LONG),
         _ => false,
     };
     record
@@ -24,6 +29,8 @@ pub fn failed_attempts(record: &RequestRecord) -> impl Iterator<Item = &AttemptR
             "won" => broke_off,
             // our own guard, before anything was sent
             "forbidden_address" | "invalid_url" | "tls_setup" => false,
+            // upstreams may close what is idle; whether this one is there is said by the attempt that followed
+            "kept_connection_died" => false,
             // the head of a whole answer comes when it is complete: it had all the time that a request has
             "first_byte_timeout" => record.stream,
             _ => !attempt.outcome.starts_with("status_4"),
@@ -99,9 +106,31 @@ mod tests {
                 "all of it took too long"
             );
         }
+        for reason in [
+            Reason::UpstreamCutOff,
+            Reason::UpstreamNoOutput,
+            Reason::TimeoutAfterOutput,
+        ] {
+            assert_eq!(failed(reason, &[], true, &won).len(), 1);
+            assert!(failed(reason, &[READ_SLOWLY], true, &won).is_empty());
+            // what another upstream failed before is its failure all the same
+            let after_another = [("b", "status_500"), ("a", "won")];
+            assert_eq!(
+                failed(reason, &[READ_SLOWLY], true, &after_another),
+                [("b".to_owned(), false)]
+            );
+        }
         let silent = [("a", "first_byte_timeout")];
         assert_eq!(failed(Reason::TimeoutBeforeOutput, &[], true, &silent).len(), 1);
         assert!(failed(Reason::TimeoutBeforeOutput, &[], false, &silent).is_empty());
         assert!(failed(Reason::ClientGone, &[], true, &won).is_empty());
+    }
+
+    #[test]
+    fn an_idle_connection_may_be_closed_and_what_follows_counts() {
+        let dead = ("a", "kept_connection_died");
+        assert!(failed(Reason::Completed, &[], true, &[dead, ("a", "won")]).is_empty());
+        let gone = [dead, ("a", "connect_failed")];
+        assert_eq!(failed(Reason::UpstreamFailed, &[], true, &gone).len(), 1);
     }
 }

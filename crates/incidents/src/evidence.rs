@@ -62,6 +62,9 @@ pub trait Evidence: Send + Sync {
     /// What the ledger booked as owed to a provider in a period.
     async fn booked(&self, provider: &str, from: UnixMs, to: UnixMs) -> Result<Amount, StoreError>;
 
+    /// When an offer was last put up for sale again, since an instant; `None` when it was not.
+    async fn put_back_at(&self, tx: &Tx, offer: OfferId, since: UnixMs) -> Result<Option<UnixMs>, StoreError>;
+
     /// Takes an offer out of sale on every node, in the caller's transaction. Answers whether it was for sale.
     async fn take_out(&self, tx: &Tx, actor: &Actor, offer: OfferId) -> Result<bool, StoreError>;
 

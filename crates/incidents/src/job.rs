@@ -8,6 +8,8 @@ mod outages;
 mod statements;
 mod substitutions;
 
+pub use substitutions::Scan;
+
 use std::time::Duration;
 
 use domain::{Amount, IncidentId, clock::UnixMs};
@@ -20,12 +22,10 @@ use crate::{Evidence, IncidentError, Rules, reading, requests, requests::Link};
 
 /// Rows in one reading and in one transaction.
 const PAGE: u32 = 500;
-/// How far back the first round of a node goes, whatever was not seen while none ran.
-const FIRST_LOOKBACK: Duration = Duration::from_secs(30 * 86_400);
 
 /// One round of the rules about requests, unless another node is at it: each runs whatever becomes of the others, and what
-/// was done before a rule failed stays. With `is_first` substitutions are looked for far back; answers whether they were
-/// looked for, so that a process can ask for that until it has been done.
+/// was done before a rule failed stays. `scan` is the process's own, of all its rounds: how far it has looked for
+/// substitutions.
 ///
 /// # Errors
 /// What the database says before the rules begin and behind them. What a rule fails by is logged.
@@ -33,22 +33,16 @@ pub async fn run_round(
     database: &Database,
     evidence: &dyn Evidence,
     rules: &Rules,
-    is_first: bool,
-) -> Result<bool, IncidentError> {
+    scan: &mut Scan,
+) -> Result<(), IncidentError> {
     gauge!("truerelay_incidents_open").set(f64::from(reading::count_open(database.readers()).await?));
     let Some(turn) = alone::take_turn(database, Task::Requests).await? else {
-        return Ok(false);
+        return Ok(());
     };
     let round = Round::begin(database, evidence, rules).await?;
-    let lookback = if is_first {
-        FIRST_LOOKBACK
-    } else {
-        rules.substitution.window + rules.longest_request
-    };
-    let substitutions = told("substitutions", round.see_substitutions(lookback).await);
+    told("substitutions", round.see_substitutions(scan).await);
     told("outages", round.see_outages().await);
-    turn.end().await?;
-    Ok(substitutions)
+    turn.end().await
 }
 
 /// Compares the statements that wait for it, unless another node is at it. It is apart from the other rules because each
@@ -70,12 +64,11 @@ pub async fn compare_statements(
     compared
 }
 
-/// Logs why a rule has failed. Answers whether it has not.
-fn told(rule: &'static str, seen: Result<(), IncidentError>) -> bool {
-    if let Err(error) = &seen {
+/// Logs why a rule has failed.
+fn told(rule: &'static str, seen: Result<(), IncidentError>) {
+    if let Err(error) = seen {
         tracing::warn!(rule, %error, "a rule of incidents has failed");
     }
-    seen.is_ok()
 }
 
 /// What a round works with.

@@ -16,7 +16,7 @@ mod statements;
 
 pub use error::IncidentError;
 pub use evidence::{Evidence, Failure, Substitution};
-pub use job::{compare_statements, run_round};
+pub use job::{Scan, compare_statements, run_round};
 pub use kinds::{Kind, State};
 pub use opening::{NewIncident, add_update, open, resolve};
 pub use reading::{Filter, IncidentView, UpdateView, count_open, find, list, tell, updates};

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use domain::{Amount, OfferId, RequestId, TenantId, clock::UnixMs};
 use incidents::{
-    Evidence, Failure, Filter, Kind, NewStatement, OutageRule, Rules, Substitution, SubstitutionRule,
+    Evidence, Failure, Filter, Kind, NewStatement, OutageRule, Rules, Scan, Substitution, SubstitutionRule,
     compare_statements, enter_statement, list, list_statements, run_round,
 };
 use store::{Database, DatabaseSettings, StoreError, Tx, apply_migrations, audit::Actor};
@@ -24,6 +24,10 @@ struct Torn {
     sum_of: &'static str,
     /// The request that failed.
     failed: Option<RequestId>,
+    /// Pages of substitutions that are there, when there are many.
+    pages: usize,
+    /// How many of them were read.
+    read: AtomicUsize,
     /// How many charges were asked for.
     charges: AtomicUsize,
 }
@@ -53,6 +57,11 @@ impl Evidence for Torn {
             model: "m".repeat(200),
             reported: "other".to_owned(),
         };
+        if self.pages > 0 {
+            let place = self.read.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(after.is_some(), place > 0, "it goes on where it stopped");
+            return Ok(if place < self.pages { vec![row] } else { vec![] });
+        }
         torn(self.substitutions, if after.is_some() { vec![] } else { vec![row] })
     }
 
@@ -77,6 +86,10 @@ impl Evidence for Torn {
 
     async fn booked(&self, provider: &str, _: UnixMs, _: UnixMs) -> Result<Amount, StoreError> {
         torn(provider == self.sum_of, Amount::ZERO)
+    }
+
+    async fn put_back_at(&self, _: &Tx, _: OfferId, _: UnixMs) -> Result<Option<UnixMs>, StoreError> {
+        Ok(None)
     }
 
     async fn take_out(&self, _: &Tx, _: &Actor, _: OfferId) -> Result<bool, StoreError> {
@@ -122,13 +135,16 @@ async fn each_rule_runs_whatever_the_other_does() {
         ..Torn::default()
     };
     // it will be asked again to look far back
-    assert!(!run_round(&database, &torn, &RULES, true).await.unwrap());
+    let mut scan = Scan::default();
+    run_round(&database, &torn, &RULES, &mut scan).await.unwrap();
+    assert!(!scan.has_caught_up());
     assert_eq!(kinds(&database).await, [Kind::Outage]);
     let torn = Torn {
         failures: true,
         ..Torn::default()
     };
-    assert!(run_round(&database, &torn, &RULES, true).await.unwrap());
+    run_round(&database, &torn, &RULES, &mut scan).await.unwrap();
+    assert!(scan.has_caught_up());
     // its provider and its model have the longest names that there may be
     assert_eq!(kinds(&database).await, [Kind::Substitution, Kind::Outage]);
 }
@@ -173,9 +189,26 @@ async fn a_request_of_an_outage_that_lasts_is_looked_up_once() {
         ..Torn::default()
     };
     for _ in 0..3 {
-        run_round(&database, &evidence, &RULES, false).await.unwrap();
+        run_round(&database, &evidence, &RULES, &mut Scan::default())
+            .await
+            .unwrap();
     }
     assert_eq!(evidence.charges.load(Ordering::Relaxed), 1);
     let found = list(database.readers(), &Filter::default(), 10).await.unwrap();
     assert_eq!((found.len(), found[0].requests), (1, 1));
+}
+
+#[tokio::test]
+async fn a_month_is_not_read_in_one_round() {
+    let (database, _folder) = fresh().await;
+    let evidence = Torn {
+        pages: 45,
+        ..Torn::default()
+    };
+    let mut scan = Scan::default();
+    for (read, has_caught_up) in [(20, false), (40, false), (46, true)] {
+        run_round(&database, &evidence, &RULES, &mut scan).await.unwrap();
+        assert_eq!(evidence.read.load(Ordering::Relaxed), read);
+        assert_eq!(scan.has_caught_up(), has_caught_up);
+    }
 }

@@ -18,6 +18,7 @@ use tower_service::Service;
 
 use crate::{
     AddressPolicy, OutboundSettings, Resolve,
+    kept::Watched,
     target::{Target, judge_answer, read_target},
 };
 
@@ -119,7 +120,8 @@ async fn connect_first(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     }
 }
 
-/// The outermost connector: bounds everything that a connection needs, TLS included, by one time limit.
+/// The outermost connector: bounds everything that a connection needs, TLS included, by one time limit, and watches what
+/// comes of it.
 ///
 /// It also judges the target before the TLS layer sees it, so that a forbidden spelling of an address is called
 /// forbidden and not an invalid server name. The guard below judges again: it is the one that cannot be bypassed.
@@ -148,7 +150,7 @@ where
     C::Future: Send + 'static,
     C::Response: Send + 'static,
 {
-    type Response = C::Response;
+    type Response = TokioIo<Watched<TokioIo<C::Response>>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
@@ -163,10 +165,11 @@ where
         let connecting = self.inner.call(uri);
         let timeout = self.settings.connect_timeout;
         Box::pin(async move {
-            tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| {
+            let connected = tokio::time::timeout(timeout, connecting).await.unwrap_or_else(|_| {
                 let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
                 Err(ConnectFailure::Timeout { timeout_ms }.into())
-            })
+            });
+            connected.map(|stream| TokioIo::new(Watched::new(TokioIo::new(stream))))
         })
     }
 }

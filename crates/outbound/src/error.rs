@@ -1,6 +1,8 @@
 //! Why a call did not happen or did not end, named by what the caller can do about it.
 
-use crate::connector::ConnectFailure;
+use std::time::Instant;
+
+use crate::{connector::ConnectFailure, kept::History};
 
 /// A failed call. No variant carries a header, a body or a path, so that no secret can reach a log through it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,10 @@ pub enum OutboundError {
     /// The connection closed before a byte of the request was written.
     #[error("the connection closed before the request was written")]
     ClosedUnsent,
+    /// A connection that was kept open from before broke, and nothing of an answer had come: most likely the other side
+    /// closed it while it was idle, and the request met that on its way. The provider may still have read it.
+    #[error("a connection that was kept open broke before anything was answered: {0}")]
+    KeptConnectionDied(String),
     /// The connection broke after the request may have been read: the provider may have worked on it.
     #[error("the connection broke after the request was sent: {0}")]
     Broken(String),
@@ -37,7 +43,7 @@ pub enum OutboundError {
 impl OutboundError {
     /// True when the provider cannot have seen the request: trying elsewhere can cost nothing twice.
     pub const fn is_before_send(&self) -> bool {
-        !matches!(self, Self::Broken(_))
+        !matches!(self, Self::Broken(_) | Self::KeptConnectionDied(_))
     }
 
     /// A stable short code for logs and the request log.
@@ -50,11 +56,13 @@ impl OutboundError {
             Self::ConnectFailed(_) => "connect_failed",
             Self::ConnectTimeout { .. } => "connect_timeout",
             Self::ClosedUnsent => "closed_unsent",
+            Self::KeptConnectionDied(_) => "kept_connection_died",
             Self::Broken(_) => "connection_broken",
         }
     }
 
-    pub(crate) fn from_client(error: &hyper_util::client::legacy::Error) -> Self {
+    /// Of a request that was handed over at `asked` and has no answer.
+    pub(crate) fn from_client(error: &hyper_util::client::legacy::Error, asked: Instant) -> Self {
         if let Some(failure) = find_in_chain::<ConnectFailure>(error) {
             return failure.clone().into();
         }
@@ -64,6 +72,7 @@ impl OutboundError {
         match find_in_chain::<hyper::Error>(error) {
             // The dispatcher never took the request: it was handed back whole.
             Some(cause) if cause.is_canceled() => Self::ClosedUnsent,
+            _ if is_dead_kept_connection(error, asked) => Self::KeptConnectionDied(innermost(error)),
             _ => Self::Broken(innermost(error)),
         }
     }
@@ -83,6 +92,16 @@ impl From<ConnectFailure> for OutboundError {
             ConnectFailure::Timeout { timeout_ms } => Self::ConnectTimeout { timeout_ms },
         }
     }
+}
+
+/// Whether a connection from before ended unanswered, as one does that was closed while it was idle. A stream of HTTP/2 that
+/// is reset alone is an answer to its request, except the one that says that it was not looked at (RFC 9113, 8.7).
+fn is_dead_kept_connection(error: &hyper_util::client::legacy::Error, asked: Instant) -> bool {
+    let history = error.connect_info().and_then(History::of);
+    let is_connections_own = find_in_chain::<h2::Error>(error).is_none_or(|cause| {
+        cause.is_remote() && (cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+    });
+    is_connections_own && history.is_some_and(|history| history.was_kept_at(asked) && history.is_unanswered())
 }
 
 fn find_in_chain<'e, T: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e T> {

@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use outbound::{AddressPolicy, OutboundError, OutboundSettings, Resolve, UpstreamClient};
+use outbound::{AddressPolicy, OutboundError, OutboundSettings, Resolve, UpstreamClient, Via};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -98,7 +98,10 @@ async fn a_name_is_resolved_once_and_its_connection_is_kept() {
     let client = client(Arc::clone(&resolver));
     for _ in 0..3 {
         let url = format!("http://provider.example:{port}/v1");
-        let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
+        let response = client
+            .send(AddressPolicy::AllowPrivate, Via::Pool, request(&url))
+            .await
+            .unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hi");
     }
     assert_eq!(resolver.asked.load(Ordering::SeqCst), 1);
@@ -120,7 +123,10 @@ async fn a_rebinding_name_is_refused_and_nothing_is_connected() {
     for answer in answers {
         let client = UpstreamClient::with_resolver(&settings, Answers::new(&[answer])).unwrap();
         let url = format!("https://rebind.example:{port}/");
-        let error = client.send(AddressPolicy::PublicOnly, request(&url)).await.unwrap_err();
+        let error = client
+            .send(AddressPolicy::PublicOnly, Via::Pool, request(&url))
+            .await
+            .unwrap_err();
         assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{error:?}");
         assert!(error.is_before_send());
     }
@@ -140,11 +146,18 @@ async fn literal_addresses_are_judged_although_no_resolver_sees_them() {
         "https://[::ffff:169.254.169.254]/",
         "http://1.1.1.1/",
     ] {
-        let error = client.send(AddressPolicy::PublicOnly, request(url)).await.unwrap_err();
+        let error = client
+            .send(AddressPolicy::PublicOnly, Via::Pool, request(url))
+            .await
+            .unwrap_err();
         assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{url}: {error:?}");
     }
     let error = client
-        .send(AddressPolicy::AllowPrivate, request("http://169.254.169.254/"))
+        .send(
+            AddressPolicy::AllowPrivate,
+            Via::Pool,
+            request("http://169.254.169.254/"),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{error:?}");
@@ -160,9 +173,15 @@ async fn a_connection_of_one_policy_is_never_lent_to_the_other() {
     };
     let client = UpstreamClient::new(&settings).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
+    let response = client
+        .send(AddressPolicy::AllowPrivate, Via::Pool, request(&url))
+        .await
+        .unwrap();
     response.into_body().collect().await.unwrap();
-    let error = client.send(AddressPolicy::PublicOnly, request(&url)).await.unwrap_err();
+    let error = client
+        .send(AddressPolicy::PublicOnly, Via::Pool, request(&url))
+        .await
+        .unwrap_err();
     assert!(matches!(error, OutboundError::ForbiddenAddress(_)), "{error:?}");
 }
 
@@ -172,7 +191,10 @@ async fn a_redirect_is_an_answer_like_any_other() {
         serve("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n").await;
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
+    let response = client
+        .send(AddressPolicy::AllowPrivate, Via::Pool, request(&url))
+        .await
+        .unwrap();
     assert_eq!(response.status(), 302);
     assert_eq!(reports.recv().await.unwrap(), "accepted");
     assert!(reports.recv().await.unwrap().starts_with("POST / "));
@@ -184,7 +206,10 @@ async fn dropping_the_body_closes_the_connection() {
     let (port, mut reports) = serve("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n").await;
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let response = client.send(AddressPolicy::AllowPrivate, request(&url)).await.unwrap();
+    let response = client
+        .send(AddressPolicy::AllowPrivate, Via::Pool, request(&url))
+        .await
+        .unwrap();
     let mut body = response.into_body();
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "hi");
     drop(body);
@@ -198,7 +223,7 @@ async fn dropping_the_call_before_its_head_closes_the_connection() {
     let (port, mut reports) = serve("").await;
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
-    let mut call = Box::pin(client.send(AddressPolicy::AllowPrivate, request(&url)));
+    let mut call = Box::pin(client.send(AddressPolicy::AllowPrivate, Via::Pool, request(&url)));
     let head = tokio::select! {
         _ = &mut call => panic!("nothing was answered"),
         head = async { reports.recv().await; reports.recv().await } => head.unwrap(),
@@ -212,7 +237,11 @@ async fn dropping_the_call_before_its_head_closes_the_connection() {
 async fn failures_say_whether_the_provider_can_have_seen_the_request() {
     let client = client(Answers::new(&[&[]]));
     let error = client
-        .send(AddressPolicy::AllowPrivate, request("http://nowhere.example/"))
+        .send(
+            AddressPolicy::AllowPrivate,
+            Via::Pool,
+            request("http://nowhere.example/"),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, OutboundError::Resolve(_)), "{error:?}");
@@ -223,7 +252,7 @@ async fn failures_say_whether_the_provider_can_have_seen_the_request() {
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/", silent.local_addr().unwrap());
     let error = client
-        .send(AddressPolicy::AllowPrivate, request(&url))
+        .send(AddressPolicy::AllowPrivate, Via::Pool, request(&url))
         .await
         .unwrap_err();
     assert!(matches!(error, OutboundError::ConnectFailed(_)), "{error:?}");
@@ -231,7 +260,7 @@ async fn failures_say_whether_the_provider_can_have_seen_the_request() {
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
-    let call = client.send(AddressPolicy::AllowPrivate, request(&url));
+    let call = client.send(AddressPolicy::AllowPrivate, Via::Pool, request(&url));
     let cut = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         read_head(&mut socket).await.unwrap();
@@ -253,7 +282,7 @@ async fn a_handshake_that_hangs_ends_at_the_connect_timeout() {
     };
     let client = UpstreamClient::new(&settings).unwrap();
     let error = client
-        .send(AddressPolicy::AllowPrivate, request(&url))
+        .send(AddressPolicy::AllowPrivate, Via::Pool, request(&url))
         .await
         .unwrap_err();
     assert_eq!(error, OutboundError::ConnectTimeout { timeout_ms: 50 });
@@ -265,7 +294,7 @@ async fn a_body_cut_short_is_an_error_not_an_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
     let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
-    let call = client.send(AddressPolicy::AllowPrivate, request(&url));
+    let call = client.send(AddressPolicy::AllowPrivate, Via::Pool, request(&url));
     let half = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         read_head(&mut socket).await.unwrap();
@@ -278,4 +307,68 @@ async fn a_body_cut_short_is_an_error_not_an_end() {
     let mut body = answer.unwrap().into_body();
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "hi");
     assert!(matches!(body.next_chunk().await, Some(Err(OutboundError::Broken(_)))));
+}
+
+/// Answers the first request of each connection; what comes second on one meets `and_then`.
+async fn serve_once_each(and_then: &'static str, how: Ending) -> (String, mpsc::UnboundedReceiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+    let (report, reports) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let report = report.clone();
+            tokio::spawn(async move {
+                read_head(&mut socket).await.unwrap();
+                report.send(number).ok();
+                socket.write_all(OK.as_bytes()).await.unwrap();
+                if read_head(&mut socket).await.is_some() {
+                    report.send(number).ok();
+                    socket.write_all(and_then.as_bytes()).await.unwrap();
+                    if how == Ending::Reset {
+                        socket.set_zero_linger().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (url, reports)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Close,
+    Reset,
+}
+
+async fn fetch(client: &UpstreamClient, via: Via, url: &str) -> Result<Bytes, OutboundError> {
+    let response = client.send(AddressPolicy::AllowPrivate, via, request(url)).await?;
+    Ok(response.into_body().collect().await?.to_bytes())
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_dies_unanswered_is_told_from_one_that_broke() {
+    for how in [Ending::Close, Ending::Reset] {
+        let (url, mut reports) = serve_once_each("", how).await;
+        let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
+        assert_eq!(fetch(&client, Via::Pool, &url).await.unwrap(), "hi");
+        let error = fetch(&client, Via::Pool, &url).await.unwrap_err();
+        assert!(matches!(error, OutboundError::KeptConnectionDied(_)), "{error:?}");
+        assert!(!error.is_before_send(), "it had been read");
+        // two over fresh connections: neither is kept
+        for _ in 0..2 {
+            assert_eq!(fetch(&client, Via::Fresh, &url).await.unwrap(), "hi");
+        }
+        let seen: Vec<_> = std::iter::from_fn(|| reports.try_recv().ok()).collect();
+        assert_eq!(seen, [0, 0, 1, 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_breaks_within_the_answer_is_not_dead() {
+    let (url, _reports) = serve_once_each("HTTP/1.1 200 O", Ending::Close).await;
+    let client = UpstreamClient::new(&OutboundSettings::default()).unwrap();
+    assert_eq!(fetch(&client, Via::Pool, &url).await.unwrap(), "hi");
+    let error = fetch(&client, Via::Pool, &url).await.unwrap_err();
+    assert!(matches!(error, OutboundError::Broken(_)), "{error:?}");
 }

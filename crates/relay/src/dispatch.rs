@@ -10,6 +10,7 @@ use actix_web::http::header::HeaderMap;
 use catalog::{CredentialEntry, Fault};
 use domain::{clock::UnixMs, request::AttemptRecord, request::Reason};
 use llm::{ChatRequest, json::Object, names_operator, providers::FaultKind};
+use outbound::Via;
 
 use crate::{
     admission::{Candidate, Plan},
@@ -59,6 +60,7 @@ impl Dispatch<'_> {
         let mut last: Option<AttemptFailure> = None;
         // one for all further attempts of this request
         let mut permit: Option<RetryPermit> = None;
+        let mut via = Via::Pool;
         for candidate in &self.plan.candidates {
             let mut tried: Vec<domain::CredentialId> = Vec::new();
             while let Some(credential) = self.next_credential(candidate, &tried) {
@@ -73,7 +75,16 @@ impl Dispatch<'_> {
                 }
                 attempts += 1;
                 tried.push(credential.id);
-                let failure = match self.attempt(candidate, &credential, story).await {
+                let mut result = self.attempt(candidate, &credential, via, story).await;
+                if result.as_ref().is_err_and(AttemptFailure::is_dead_kept_connection) && Instant::now() < self.deadline
+                {
+                    // no fault of the credential; what else is kept is likely dead too (docs/adr/0016)
+                    metrics::counter!("truerelay_kept_connections_died_total").increment(1);
+                    via = Via::Fresh;
+                    attempts += 1;
+                    result = self.attempt(candidate, &credential, via, story).await;
+                }
+                let failure = match result {
                     Ok(begun) => {
                         return Ok(Won {
                             begun,
@@ -105,6 +116,7 @@ impl Dispatch<'_> {
         &self,
         candidate: &Candidate,
         credential: &CredentialEntry,
+        via: Via,
         story: &mut Story,
     ) -> Result<Begun, AttemptFailure> {
         let started = Instant::now();
@@ -112,6 +124,7 @@ impl Dispatch<'_> {
             client: &self.relay.client,
             candidate,
             credential,
+            via,
             client_headers: self.client_headers,
             head_deadline: self.head_deadline(started),
             first_deadline: self.first_deadline(started),

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use catalog::PoolEntry;
 use domain::request::Dialect;
 use futures_util::Stream;
-use llm::{ErrorView, StreamObserver, error_event, names_operator, providers::CancelPolicy};
+use llm::{ErrorView, Observed, StreamObserver, error_event, names_operator, providers::CancelPolicy};
 use outbound::UpstreamBody;
 use tokio::task::AbortHandle;
 
@@ -25,6 +25,7 @@ use crate::{
     background::Background,
     pacing::Pacing,
     parking::{Parking, evict},
+    patience::Patience,
     settlement::{Noted, Settlement},
     verdict::{Basis, Ended, Verdict},
 };
@@ -58,6 +59,7 @@ struct Open {
     pool: Arc<PoolEntry>,
     idle: Duration,
     deadline: Instant,
+    patience: Patience,
 }
 
 /// What an exchange begins with.
@@ -109,6 +111,7 @@ impl Exchange {
                 pool: begin.pool,
                 idle: begin.idle,
                 deadline: begin.deadline,
+                patience: Patience::new(begin.stall, Instant::now()),
             }),
             background: begin.background,
         };
@@ -164,9 +167,8 @@ impl Exchange {
     fn end(&mut self, mut live: Live, ended: Ended) {
         self.over = true;
         let Some(open) = live.open.take() else { return };
-        let observed = open.observer.conclude();
-        let is_whole = ended == Ended::ByUpstream && observed.ended_normally();
-        let (verdict, _) = open.settlement.finish(ended, observed);
+        let (settlement, observed, is_whole) = open.conclude(ended);
+        let (verdict, _) = settlement.finish(ended, observed);
         if let Some(event) = self.closing_event(&verdict, is_whole) {
             self.ready.push_back(event);
         }
@@ -220,9 +222,11 @@ impl Live {
     async fn step(&mut self, ready: &mut VecDeque<Bytes>) -> Step {
         match &mut self.open {
             Some(open) => {
+                open.patience.more_is_wanted(Instant::now());
                 // what is in it has not gone on yet: everything before has been handed over
                 let step = open.step(ready).await;
                 open.settlement.relayed(&*ready);
+                open.patience.client_has_some(Instant::now());
                 step
             }
             None => Step::Over(Ended::ByClient),
@@ -338,6 +342,7 @@ impl Open {
 
     /// Reads the answer to its end for its usage: the provider bills all of it anyway.
     async fn drain(mut self) {
+        self.patience.more_is_wanted(Instant::now());
         let mut nobody = VecDeque::new();
         let read = loop {
             match self.step(&mut nobody).await {
@@ -345,7 +350,19 @@ impl Open {
                 Step::Over(read) => break read,
             }
         };
-        self.settlement.finish_unattended(read, self.observer.conclude());
+        let (settlement, observed, _) = self.conclude(read);
+        settlement.finish_unattended(read, observed);
+    }
+
+    /// What was seen, and whether the answer came to its end.
+    fn conclude(self, ended: Ended) -> (Settlement, Observed, bool) {
+        let observed = self.observer.conclude();
+        let is_whole = ended == Ended::ByUpstream && observed.ended_normally();
+        let mut settlement = self.settlement;
+        if !is_whole && self.patience.is_at_its_end() {
+            settlement.note_slow_reader();
+        }
+        (settlement, observed, is_whole)
     }
 }
 

@@ -10,8 +10,8 @@ use rate_limiter::RateLimiter;
 use store::{Database, keyring::ServerKey};
 
 use crate::{
-    background::Background, budgets::BudgetView, gate::Gate, price_list::PriceList, retry_budget::RetryBudget,
-    settings::RelaySettings,
+    background::Background, budgets::BudgetView, gate::Gate, price_list::PriceList, public_reading::PublicReadings,
+    retry_budget::RetryBudget, settings::RelaySettings,
 };
 
 /// The parts that all workers of a node share.
@@ -38,6 +38,8 @@ pub struct RelayParts {
     pub retries: RetryBudget,
     /// The price list as it was rendered last.
     pub price_list: PriceList,
+    /// How much of the database everybody may read at once.
+    pub readings: PublicReadings,
     /// Limits.
     pub settings: RelaySettings,
 }

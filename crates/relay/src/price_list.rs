@@ -7,19 +7,9 @@ use catalog::{NoticePeriod, PriceListing, Snapshot};
 use domain::clock::UnixMs;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use store::Backend;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Lists of single models and tiers that are kept; more are rendered each time.
 const MOST_KEPT: usize = 1_024;
-/// Readings of past prices that may be under way at once: everybody may ask, and they cost the database time. SQLite has
-/// few connections for reading, which requests need too, and ends no statement that takes long.
-const fn most_readings(backend: Backend) -> usize {
-    match backend {
-        Backend::Sqlite => 1,
-        Backend::Postgres => 3,
-    }
-}
 
 /// How a list is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,27 +77,20 @@ struct Edition {
 pub struct PriceList {
     notice: NoticePeriod,
     kept: Mutex<(Edition, HashMap<Wanted, Arc<Rendered>>)>,
-    readings: Semaphore,
 }
 
 impl PriceList {
     /// Nothing rendered yet.
-    pub fn new(notice: NoticePeriod, backend: Backend) -> Self {
+    pub fn new(notice: NoticePeriod) -> Self {
         Self {
             notice,
             kept: Mutex::default(),
-            readings: Semaphore::new(most_readings(backend)),
         }
     }
 
     /// The notice period in days.
     pub const fn notice_days(&self) -> u32 {
         self.notice.days()
-    }
-
-    /// Permission to read past prices; `None` while too many others do.
-    pub fn permit_reading(&self) -> Option<SemaphorePermit<'_>> {
-        self.readings.try_acquire().ok()
     }
 
     /// The current list, rendered if it is not kept.

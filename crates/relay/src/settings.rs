@@ -31,7 +31,7 @@ pub struct RelaySettings {
     pub default_output_limit: u64,
     /// The smallest output limit that is chosen for a request that names none, in tokens.
     pub smallest_output_limit: u64,
-    /// The most attempts for one request.
+    /// The most attempts for one request. One that meets a dead connection is sent again all the same, once.
     pub max_attempts: usize,
 }
 

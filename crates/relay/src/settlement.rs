@@ -160,6 +160,13 @@ impl Settlement {
         self.close(verdict, observed);
     }
 
+    /// Notes that the client let the upstream wait, and the answer did not come to its end.
+    pub fn note_slow_reader(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.story.record.flags.push(upstream_failure::READ_SLOWLY.to_owned());
+        }
+    }
+
     fn note_end(&mut self, ended: Ended) {
         if let Some(open) = &mut self.open
             && ended == Ended::TookTooLong

@@ -8,7 +8,7 @@ use catalog::CredentialEntry;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use llm::{ChatRequest, UpstreamFault, providers::classify};
-use outbound::{AddressPolicy, OutboundError, UpstreamBody, UpstreamClient};
+use outbound::{AddressPolicy, OutboundError, UpstreamBody, UpstreamClient, Via};
 
 use crate::admission::Candidate;
 
@@ -64,6 +64,8 @@ pub struct Attempt<'a> {
     pub candidate: &'a Candidate,
     /// Which credential.
     pub credential: &'a CredentialEntry,
+    /// Over which connection.
+    pub via: Via,
     /// The client's headers, of which few are forwarded.
     pub client_headers: &'a ClientHeaders,
     /// When the wait for a head ends.
@@ -81,7 +83,8 @@ impl Attempt<'_> {
         } else {
             AddressPolicy::PublicOnly
         };
-        let sent = tokio::time::timeout_at(self.head_deadline.into(), self.client.send(policy, request)).await;
+        let sent =
+            tokio::time::timeout_at(self.head_deadline.into(), self.client.send(policy, self.via, request)).await;
         let response = sent
             .map_err(|_| AttemptFailure::NoHead)?
             .map_err(AttemptFailure::Unreachable)?;
@@ -232,6 +235,11 @@ impl AttemptFailure {
             }
             Self::Unreachable(_) | Self::NoHead => None,
         }
+    }
+
+    /// Whether it was only a connection from before that had died, so that a new one may well do.
+    pub const fn is_dead_kept_connection(&self) -> bool {
+        matches!(self, Self::Unreachable(OutboundError::KeptConnectionDied(_)))
     }
 
     /// Whether the provider may bill the prompt all the same.

@@ -49,6 +49,14 @@ impl Evidence for Books {
         ledger::reading::operator_booked_cost(self.database.readers(), provider, from, to).await
     }
 
+    async fn put_back_at(&self, tx: &Tx, offer: OfferId, since: UnixMs) -> Result<Option<UnixMs>, StoreError> {
+        match catalog::put_back_at(tx, offer, since).await {
+            Ok(at) => Ok(at),
+            Err(CatalogError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Contradiction(error.to_string())),
+        }
+    }
+
     async fn take_out(&self, tx: &Tx, actor: &Actor, offer: OfferId) -> Result<bool, StoreError> {
         let update = UpdateOffer {
             enabled: Some(false),

@@ -158,6 +158,10 @@ fn describe() {
         "truerelay_credential_outages_total",
         "Times that a provider refused a credential."
     );
+    describe_counter!(
+        "truerelay_kept_connections_died_total",
+        "Requests that met a connection to their provider that had died while it was idle, and were sent again over a new one."
+    );
     describe_gauge!(
         "truerelay_credentials_resting",
         "Credentials that this node leaves out for a while."

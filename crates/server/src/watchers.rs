@@ -181,12 +181,11 @@ fn books(node: &Node) -> Books {
 async fn look_for_incidents(node: Node, rules: incidents::Rules, period: Duration) {
     let books = books(&node);
     let mut ticks = every(period);
-    let mut is_first = true;
+    let mut scan = incidents::Scan::default();
     loop {
         ticks.tick().await;
-        match incidents::run_round(&node.database, &books, &rules, is_first).await {
-            Ok(has_looked) => is_first &= !has_looked,
-            Err(error) => tracing::warn!(%error, "incidents cannot be looked for"),
+        if let Err(error) = incidents::run_round(&node.database, &books, &rules, &mut scan).await {
+            tracing::warn!(%error, "incidents cannot be looked for");
         }
     }
 }

@@ -109,7 +109,8 @@ impl Node {
             gate: self.gate.clone(),
             background: self.background.clone(),
             retries: relay::RetryBudget::default(),
-            price_list: relay::PriceList::new(config.pricing.notice(), self.database.backend()),
+            price_list: relay::PriceList::new(config.pricing.notice()),
+            readings: relay::PublicReadings::new(self.database.backend()),
             settings: config.relay.clone(),
         }
     }

@@ -97,6 +97,21 @@ pub async fn list(
     rows.iter().map(read_row).collect()
 }
 
+/// What was done with an object since an instant, oldest first, by one action.
+///
+/// # Errors
+/// What the database says.
+pub async fn since(tx: &Tx, action: &str, subject: &str, at: UnixMs) -> Result<Vec<AuditRow>, StoreError> {
+    let rows = tx
+        .query(
+            "SELECT seq, at_ms, actor, action, subject, before_json, after_json FROM audit \
+             WHERE action = $1 AND subject = $2 AND at_ms >= $3 ORDER BY seq",
+            vec![action.into(), subject.into(), at.0.into()],
+        )
+        .await?;
+    rows.iter().map(read_row).collect()
+}
+
 fn read_row(row: &QueryResult) -> Result<AuditRow, StoreError> {
     let json = |column: &str| -> Result<Option<serde_json::Value>, StoreError> {
         let text: Option<String> = row.try_get("", column)?;

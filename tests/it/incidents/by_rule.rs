@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use simulator::{Answer, Generate, Match, Rule};
-use support::{OPENAI_MODEL, TestApp, TestAppOptions};
+use simulator::{Answer, Faults, Generate, Hold, Match, Rule};
+use support::{OPENAI_MODEL, TestApp, TestAppOptions, openai_body};
 
 use super::{ask, fails, feed, public, quick};
 
@@ -124,6 +124,73 @@ async fn an_offer_that_answers_as_another_model_goes_out_and_the_next_requests_g
     assert_eq!(once["reason"], "model_substituted");
     wait_for(&app, "it is listed", |shown| shown[0]["requests"] == count + 1).await;
     assert_eq!(app.admin.get(&offer).await["enabled"], true, "one is not two");
+    app.finish().await;
+}
+
+/// Requests that were under way when the offer went out end after the operator has closed the matter and put it back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_admitted_before_an_offer_was_put_back_does_not_count_against_it() {
+    let app = TestApp::start_with(quick("substitutions = 2")).await;
+    let pause = Faults {
+        hold_after_events: Some(Hold {
+            gate: "rest".to_owned(),
+            events: 3,
+        }),
+        ..Faults::default()
+    };
+    let held = Rule {
+        times: Some(2),
+        faults: pause,
+        ..reports("other", None)
+    };
+    app.simulator.script(held).unwrap();
+    let client = app.client();
+    let mut under_way = Vec::new();
+    for _ in 0..2 {
+        under_way.push(client.begin("/v1/chat/completions", &openai_body(true)).await);
+    }
+    app.simulator.script(reports("other", None)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(&app).await.1["reason"], "model_substituted");
+    }
+    let offer = format!("/offers/{}", app.seeded.openai_offer);
+    let shown = wait_for(&app, "the offer goes out", |shown| {
+        shown
+            .first()
+            .is_some_and(|first| first["updates"].as_array().unwrap().len() == 2)
+    })
+    .await;
+    assert_eq!(app.admin.get(&offer).await["enabled"], false);
+    let incident = shown[0]["id"].as_str().unwrap();
+    let resolve = format!("/incidents/{incident}/resolve");
+    let (status, _) = app
+        .admin
+        .call(
+            Method::POST,
+            &resolve,
+            Some(json!({ "text": "The provider has mended it." })),
+        )
+        .await;
+    assert_eq!(status, 200);
+    app.admin.change(&offer, json!({ "enabled": true })).await;
+
+    app.simulator.release("rest");
+    for response in under_way {
+        response.bytes().await.unwrap();
+    }
+    let of_them = |shown: &[Value]| shown[0]["state"] == "open" && shown[0]["requests"] == 2;
+    wait_for(&app, "they are listed", of_them).await;
+    assert_eq!(
+        app.admin.get(&offer).await["enabled"],
+        true,
+        "they were admitted before"
+    );
+    // what comes after counts
+    for _ in 0..2 {
+        assert_eq!(ask(&app).await.1["reason"], "model_substituted");
+    }
+    wait_for(&app, "they are listed too", |shown| shown[0]["requests"] == 4).await;
+    assert_eq!(app.admin.get(&offer).await["enabled"], false);
     app.finish().await;
 }
 

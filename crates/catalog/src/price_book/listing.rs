@@ -86,6 +86,10 @@ pub struct ListedOffer {
     pub dialect: Dialect,
     /// Whether it can be bought at present.
     pub for_sale: bool,
+    /// The names that the provider may report as its model, each also with a date behind it; under any other name an answer
+    /// is free. Only in the present list: they are not kept for the past.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub served_names: Vec<String>,
     /// What it costs at the instant of the list; `null` while it has no price yet.
     pub price: Option<ListedPrice>,
     /// What it will cost, as announced.
@@ -140,6 +144,8 @@ pub(crate) struct OfferNames<'a> {
     pub dialect: Dialect,
     /// Whether it can be bought at present.
     pub for_sale: bool,
+    /// The names that its provider may report, where they are as of the list.
+    pub served_names: &'a [String],
 }
 
 /// An offer with its price at an instant and those after it; `None` when it has and will have none.
@@ -152,6 +158,7 @@ pub(crate) fn listed_offer(names: &OfferNames<'_>, points: &[PricePoint], at: Un
         pool: names.pool.to_owned(),
         dialect: names.dialect,
         for_sale: names.for_sale,
+        served_names: names.served_names.to_vec(),
         price: place.and_then(|place| points.get(place)).map(ListedPrice::of),
         scheduled: points.iter().skip(later).map(ListedPrice::of).collect(),
     };
@@ -311,6 +318,7 @@ impl KnownOffer {
             pool: &self.pool,
             dialect: self.view.format,
             for_sale: self.for_sale,
+            served_names: &[],
         }
     }
 

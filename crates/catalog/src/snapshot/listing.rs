@@ -67,6 +67,7 @@ impl Snapshot {
                 pool: &offer.pool.name,
                 dialect: offer.format,
                 for_sale: true,
+                served_names: offer.served_names.as_slice(),
             };
             listed_offer(&names, &price_points(&self.versions, &offer.terms, tier), now)
         });

@@ -3,20 +3,49 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{Amount, IncidentId, OfferId, RequestId};
+use domain::{Amount, IncidentId, OfferId, RequestId, clock::UnixMs};
 use store::Tx;
 
 use super::{PAGE, Round};
 use crate::{IncidentError, Kind, Link, NewIncident, Substitution, opening, reading, requests};
 
+/// Pages in one round; what is left is the next one's.
+const MOST_PAGES: usize = 20;
+/// How far back a process looks once, whatever was not seen while none ran.
+const FIRST_LOOKBACK: Duration = Duration::from_secs(30 * 86_400);
+
+/// How far a process has looked for answers of another model: it begins far back, and goes on from round to round.
+#[derive(Debug, Default)]
+pub struct Scan {
+    has_caught_up: bool,
+    after: Option<RequestId>,
+}
+
+impl Scan {
+    /// Whether it has seen all that was there before it began.
+    pub const fn has_caught_up(&self) -> bool {
+        self.has_caught_up
+    }
+}
+
 impl Round<'_> {
-    pub(super) async fn see_substitutions(&self, lookback: Duration) -> Result<(), IncidentError> {
+    /// Goes on where `scan` stopped. A month of them is not read in one round.
+    pub(super) async fn see_substitutions(&self, scan: &mut Scan) -> Result<(), IncidentError> {
+        let lookback = if scan.has_caught_up {
+            self.rules.substitution.window + self.rules.longest_request
+        } else {
+            FIRST_LOOKBACK
+        };
         let since = self.ago(lookback);
-        let mut after: Option<RequestId> = None;
-        loop {
-            let page = self.evidence.substitutions(since, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.request);
+        for _ in 0..MOST_PAGES {
+            let page = self.evidence.substitutions(since, scan.after, PAGE).await?;
+            let Some(last) = page.last().map(|row| row.request) else {
+                *scan = Scan {
+                    has_caught_up: true,
+                    after: None,
+                };
+                return Ok(());
+            };
             let ids: Vec<RequestId> = page.iter().map(|row| row.request).collect();
             let known = requests::linked_to_kind(self.database.readers(), Kind::Substitution, &ids).await?;
             let mut by_offer: BTreeMap<OfferId, Vec<Substitution>> = BTreeMap::new();
@@ -26,7 +55,9 @@ impl Round<'_> {
             for (offer, rows) in by_offer {
                 self.note_substitutions(offer, &rows).await?;
             }
+            scan.after = Some(last);
         }
+        Ok(())
     }
 
     async fn note_substitutions(&self, offer: OfferId, rows: &[Substitution]) -> Result<(), IncidentError> {
@@ -66,13 +97,22 @@ impl Round<'_> {
         Ok(())
     }
 
-    /// Counts again from the last time on: an operator who puts an offer back gives it another chance.
+    /// Counts from when the offer last went out or was put back: an operator who puts it back gives it another chance, and
+    /// what was admitted before comes to nothing.
     async fn take_out(&self, tx: &Tx, incident: IncidentId, offer: OfferId) -> Result<bool, IncidentError> {
         let rule = self.rules.substitution;
         let found = reading::find(tx.connection(), incident, false).await?;
         let last = found.and_then(|incident| incident.acted_at);
         let since = last.unwrap_or_default().max(self.ago(rule.window));
-        let count = requests::count_since(tx.connection(), incident, RequestId::first_at(since).as_uuid()).await?;
+        let count = count_since(tx, incident, since).await?;
+        if !rule.takes_out(count) {
+            return Ok(false);
+        }
+        let put_back = self.evidence.put_back_at(tx, offer, since).await?;
+        let count = match put_back {
+            Some(at) => count_since(tx, incident, at).await?,
+            None => count,
+        };
         if !rule.takes_out(count) || !self.evidence.take_out(tx, &self.actor, offer).await? {
             return Ok(false);
         }
@@ -86,4 +126,8 @@ impl Round<'_> {
         opening::add_update(tx, &self.actor, incident, &text).await?;
         Ok(true)
     }
+}
+
+async fn count_since(tx: &Tx, incident: IncidentId, since: UnixMs) -> Result<u64, IncidentError> {
+    requests::count_since(tx.connection(), incident, RequestId::first_at(since).as_uuid()).await
 }

@@ -20,6 +20,7 @@ use crate::{
     },
     parts::{Relay, RelayParts},
     price_list::Rendered,
+    public_reading::Subject,
     reply::error_response,
 };
 
@@ -144,7 +145,7 @@ fn query(request: &HttpRequest) -> Result<(Filter, u32), RelayError> {
 }
 
 async fn page(parts: &RelayParts, filter: Filter, limit: u32) -> Result<ListAnswer, RelayError> {
-    let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
+    let _permit = parts.readings.permit(Subject::Incidents)?;
     let readers = parts.database.readers();
     let mut found = incidents::list(readers, &filter, limit + 1).await.map_err(unreadable)?;
     let shown = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -160,7 +161,7 @@ async fn page(parts: &RelayParts, filter: Filter, limit: u32) -> Result<ListAnsw
 
 async fn find(parts: &RelayParts, id: &str) -> Result<IncidentAnswer, RelayError> {
     let id: IncidentId = id.parse().map_err(|_| RelayError::UnknownIncident)?;
-    let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
+    let _permit = parts.readings.permit(Subject::Incidents)?;
     let found = incidents::find(parts.database.readers(), id, true)
         .await
         .map_err(unreadable)?;

@@ -9,7 +9,6 @@ use actix_web::{
 use domain::{RequestId, clock::UnixMs};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use store::StoreError;
-use tokio::sync::SemaphorePermit;
 use transparency::{Hash, SignedHead};
 use transparency_log::{EntryView, HeadRow};
 use uuid::Uuid;
@@ -18,6 +17,7 @@ use crate::{
     error::RelayError,
     handlers::models::dialect_of,
     parts::{Relay, RelayParts},
+    public_reading::Subject,
     reply::error_response,
 };
 
@@ -124,7 +124,7 @@ pub async fn list_entries(relay: Data<Relay>, request: HttpRequest) -> HttpRespo
 
 /// The keys that sign and signed heads.
 pub async fn show_keys(relay: Data<Relay>, request: HttpRequest) -> HttpResponse {
-    let found = match permit(&relay.parts) {
+    let found = match relay.parts.readings.permit(Subject::History) {
         Ok(_permit) => transparency_log::key_list(&relay.parts.database)
             .await
             .map_err(unreadable),
@@ -134,7 +134,7 @@ pub async fn show_keys(relay: Data<Relay>, request: HttpRequest) -> HttpResponse
 }
 
 async fn newest(parts: &RelayParts) -> Result<LogAnswer, RelayError> {
-    let _permit = permit(parts)?;
+    let _permit = parts.readings.permit(Subject::History)?;
     let logs = transparency_log::logs(&parts.database).await.map_err(unreadable)?;
     let id = logs.last().ok_or(RelayError::LogNotReady)?.id;
     let head = transparency_log::newest_head(&parts.database)
@@ -157,7 +157,7 @@ async fn newest(parts: &RelayParts) -> Result<LogAnswer, RelayError> {
 
 async fn head_at(parts: &RelayParts, size: &str) -> Result<SignedHead, RelayError> {
     let size: u64 = size.parse().map_err(|_| RelayError::UnknownHead)?;
-    let _permit = permit(parts)?;
+    let _permit = parts.readings.permit(Subject::History)?;
     let head = transparency_log::head_at(&parts.database, size).await;
     head.map_err(unreadable)?
         .and_then(|head| head.published())
@@ -172,7 +172,7 @@ async fn day_head(parts: &RelayParts, query: DayQuery) -> Result<SignedHead, Rel
         name: "day",
         expected: "write a day such as 2026-11-21",
     })?;
-    let _permit = permit(parts)?;
+    let _permit = parts.readings.permit(Subject::History)?;
     let head = transparency_log::day_head(&parts.database, (start, start + DAY_MS)).await;
     head.map_err(unreadable)?
         .and_then(|head| head.published())
@@ -180,7 +180,7 @@ async fn day_head(parts: &RelayParts, query: DayQuery) -> Result<SignedHead, Rel
 }
 
 async fn consistency(parts: &RelayParts, query: ConsistencyQuery) -> Result<ConsistencyAnswer, RelayError> {
-    let _permit = permit(parts)?;
+    let _permit = parts.readings.permit(Subject::History)?;
     let head = newest_or_none(parts).await?;
     let ConsistencyQuery { from, to } = query;
     if from > to || to > head.head.size {
@@ -199,7 +199,7 @@ async fn consistency(parts: &RelayParts, query: ConsistencyQuery) -> Result<Cons
 }
 
 async fn entries(parts: &RelayParts, query: EntriesQuery) -> Result<EntriesAnswer, RelayError> {
-    let _permit = permit(parts)?;
+    let _permit = parts.readings.permit(Subject::History)?;
     let head = newest_or_none(parts).await?;
     let limit = query.limit.unwrap_or(MOST_ENTRIES).min(MOST_ENTRIES);
     let entries = transparency_log::entries(&parts.database, &head, query.from, limit).await;
@@ -215,11 +215,6 @@ async fn newest_or_none(parts: &RelayParts) -> Result<HeadRow, RelayError> {
         .await
         .map_err(unreadable)?;
     head.ok_or(RelayError::LogNotReady)
-}
-
-/// Everybody may ask, but not all at once.
-fn permit(parts: &RelayParts) -> Result<SemaphorePermit<'_>, RelayError> {
-    parts.price_list.permit_reading().ok_or(RelayError::Overloaded)
 }
 
 fn parsed<T: DeserializeOwned>(

@@ -22,6 +22,7 @@ use crate::{
     },
     parts::{Relay, RelayParts},
     price_list::{Format, Rendered, Wanted},
+    public_reading::Subject,
     reply::error_response,
 };
 
@@ -95,7 +96,7 @@ async fn find(
                 expected: "give `model` with it, and no `at`",
             });
         };
-        let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
+        let _permit = parts.readings.permit(Subject::History)?;
         let read = model_price_history(&parts.database, &model, wanted.tier.as_deref(), now);
         let list = read.await.map_err(refused)?;
         let rendered = write_apart(format, notice_days, list).await?;
@@ -103,7 +104,7 @@ async fn find(
         return Ok((rendered, format, until_change_s.clamp(0, MAX_AGE_S)));
     }
     if let Some(at) = at {
-        let _permit = parts.price_list.permit_reading().ok_or(RelayError::Overloaded)?;
+        let _permit = parts.readings.permit(Subject::History)?;
         let read = listing_at(&parts.database, at, wanted.model.as_deref(), wanted.tier.as_deref());
         let list = read.await.map_err(refused)?;
         let rendered = write_apart(format, notice_days, list).await?;
