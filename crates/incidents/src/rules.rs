@@ -103,7 +103,8 @@ impl OutageRule {
     }
 }
 
-/// Whether a bill differs from the books by more than a share of it, in hundredths of a percent (MONEY.md I14: 1 %).
+/// Whether a bill differs from the books by more than a share of it, in hundredths of a percent (`billing_drift` in
+/// docs/incidents.md; 1 % by default).
 pub fn drifts(billed: Amount, booked: Amount, basis_points: u32) -> bool {
     let (billed, booked) = (i128::from(billed.nanos()), i128::from(booked.nanos()));
     (billed - booked).abs() * 10_000 > i128::from(basis_points) * billed.abs()

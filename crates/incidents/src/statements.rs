@@ -1,4 +1,4 @@
-//! What providers billed, as operators enter it, to be compared with what the ledger booked (MONEY.md I14).
+//! What providers billed, as operators enter it, to be compared with what the ledger booked (`billing_drift` in docs/incidents.md).
 
 use domain::{Amount, IncidentId, StatementId, clock::UnixMs};
 use sea_orm::{ConnectionTrait, QueryResult};

@@ -136,6 +136,10 @@ fn access_log(config: &Config, listener: &'static str) -> AccessLog {
 /// How long a connection may say nothing. A new one has as long as one that waits for its next request: clients open
 /// connections ahead, and when the time of a new one is over actix answers 408 to it, which a request that has just been
 /// sent would take for its answer. Bodies have a limit of their own.
+///
+/// So a client may take as long for the head of its first request, and as long as it likes for a later one: actix-http 3.20 starts
+/// its timer for heads with the connection, not with the first byte of a head, and not again (actix-web issue 928); then only
+/// `max_connections` and the proxy in front bound it.
 const fn idle_timeout(config: &Config) -> Duration {
     Duration::from_secs(config.server.keep_alive_s)
 }

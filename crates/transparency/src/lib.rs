@@ -1,7 +1,7 @@
 //! The transparency log's arithmetic: Merkle trees as in RFC 6962, proofs and their verification as in RFC 9162, what is
 //! stated about requests and transactions, signed heads, receipts. PURE: no IO, no clock, no randomness.
 //!
-//! It is all that is needed to check a receipt offline. docs/LEDGER.md says what is logged and when.
+//! It is all that is needed to check a receipt offline. docs/transparency-log.md says what is logged and when.
 
 pub mod batch;
 mod export;

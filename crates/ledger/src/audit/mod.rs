@@ -1,4 +1,4 @@
-//! The auditor: checks on a live database that the books keep their invariants (docs/LEDGER.md lists them), in one
+//! The auditor: checks on a live database that the books keep their invariants (docs/audit.md lists them), in one
 //! consistent reading, and names the first row that offends each.
 //!
 //! It reads tables of other crates too (the price book, the request log), because what is checked is that they agree.
@@ -31,7 +31,7 @@ use reader::Reader;
 /// One invariant and what became of its check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// The invariant's number, as in docs/LEDGER.md.
+    /// The invariant's number, as in docs/audit.md.
     pub invariant: &'static str,
     /// What was checked.
     pub statement: &'static str,

@@ -1,5 +1,5 @@
 //! A tenant's credit as the oracle keeps it: what is left of each lot, and what waits to leave it. Written anew from
-//! docs/LEDGER.md, without the product's rules.
+//! docs/credit.md, without the product's rules.
 
 use std::collections::BTreeMap;
 
