@@ -53,3 +53,4 @@ mod spools;
 mod substitution;
 mod tampering;
 mod three_nodes;
+mod verify_document;
