@@ -215,6 +215,8 @@ impl StreamObserver {
     /// 75 microseconds for a second of an ordinary answer.
     pub fn metered_output(&mut self) -> (u64, &Observed) {
         self.decode_retained();
+        // what is metered often is never retained for long
+        self.check_output();
         self.observed.doubt(&self.limits);
         self.unmetered_bytes = 0;
         let metered = self.meter.read(&self.observed.output);

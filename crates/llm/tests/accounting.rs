@@ -150,6 +150,25 @@ fn flood(limit: u64, text: &str, chunks: usize) -> (Result<(), StreamError>, Obs
     (result, observer.conclude())
 }
 
+/// The same, metered so often that little is ever kept undecoded.
+#[test]
+fn an_answer_that_is_metered_often_is_cut_off_too() {
+    let chunk = Bytes::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\" one two three\"}}]}\n\n");
+    let mut observer = StreamObserver::new(StreamOptions {
+        limits: UsageLimits {
+            input_tokens: 1_000,
+            output_tokens: 100,
+        },
+        ..StreamOptions::new(OpenaiChat, UsageProfile::OpenaiChat)
+    });
+    let result = (0..10_000).try_for_each(|_| {
+        observer.push(&chunk, &mut |_| {})?;
+        observer.metered_output();
+        Ok(())
+    });
+    assert_eq!(result, Err(StreamError::BeyondLimit));
+}
+
 #[test]
 fn an_answer_far_beyond_its_limit_is_cut_off_and_counted() {
     let (result, observed) = flood(100, " one two three four five six seven eight nine ten", 100_000);
