@@ -18,7 +18,8 @@ const FILE: &str = "log-signing.pem";
 /// The key to sign with; `makes_one` when nobody gave one.
 ///
 /// # Errors
-/// When it is missing, given twice, malformed, or in a file that others may read.
+/// When it is missing, given twice, malformed, or if it was made here and others may read it. The mode of a file that is
+/// given is the operator's affair, since secret mounts differ in it.
 pub fn load_signing_key(
     config: &Config,
     folder: &DataFolder,
