@@ -1,8 +1,6 @@
 //! Whatever happens between the steps: a head is published once it is copied and signed, old heads stay true, and every
 //! batch gets one place.
 
-use std::collections::BTreeSet;
-
 use transparency_log::{LogError, Restored, restore};
 
 use crate::world::{World, files};
@@ -146,34 +144,6 @@ async fn a_new_key_retires_the_old_one_for_good() {
         let mut again = world.sequencer("copies", 1);
         world.commit(1).await;
         assert!(matches!(again.catch_up().await, Err(LogError::KeyRetired(_))));
-    }
-}
-
-#[tokio::test]
-async fn damaged_and_torn_copies_are_told_apart() {
-    for world in World::all().await {
-        let mut sequencer = world.sequencer("copies", 1);
-        for _ in 0..3 {
-            world.commit(1).await;
-            sequencer.catch_up().await.unwrap();
-        }
-        let file = files(&world.copies("copies")).remove(0);
-        let whole = std::fs::read(&file).unwrap();
-        // a torn end is a round that was not published
-        std::fs::write(&file, &whole[..whole.len() - 5]).unwrap();
-        world.assert_clean("copies").await;
-        for place in [20, 60, whole.len() / 2, whole.len() - 1] {
-            let mut damaged = whole.clone();
-            damaged[place] ^= 0x10;
-            std::fs::write(&file, damaged).unwrap();
-            let findings = world.audit("copies").await;
-            let offenders: BTreeSet<_> = findings.iter().filter_map(|finding| finding.offender.clone()).collect();
-            // the length of a frame that was changed may look like a torn end
-            let told = offenders.iter().any(|what| what.contains("damaged"));
-            assert!(told || place < 24, "{place}: {offenders:?}");
-        }
-        std::fs::write(&file, whole).unwrap();
-        world.assert_clean("copies").await;
     }
 }
 
