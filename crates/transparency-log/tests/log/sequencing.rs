@@ -144,6 +144,38 @@ async fn a_new_key_retires_the_old_one_for_good() {
         let mut again = world.sequencer("copies", 1);
         world.commit(1).await;
         assert!(matches!(again.catch_up().await, Err(LogError::KeyRetired(_))));
+        // it signs until now, says whoever changes the database
+        world.assert_clean("copies").await;
+        world.let_anything_change().await;
+        for (change, word) in [
+            (
+                "UPDATE log_key_retirement SET retired_at_ms = retired_at_ms + 3600000",
+                "ms only",
+            ),
+            ("DELETE FROM log_key_retirement", "is not retired"),
+        ] {
+            world.change(change).await;
+            world.assert_named("copies", word).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_was_taken_away_is_named() {
+    for world in World::all().await {
+        let mut sequencer = world.sequencer("copies", 1);
+        for _ in 0..3 {
+            world.commit(1).await;
+            sequencer.catch_up().await.unwrap();
+        }
+        world.let_anything_change().await;
+        // the newest may wait for theirs
+        world.change("DELETE FROM log_signature WHERE size = 3").await;
+        world.assert_clean("copies").await;
+        world.change("DELETE FROM log_signature WHERE size = 1").await;
+        world
+            .assert_named("copies", "head of size 1: it has no signature")
+            .await;
     }
 }
 
