@@ -4,6 +4,7 @@
 //! leaves nothing behind that the next round does not take up. A round reads pages, and a bounded number of them.
 
 mod alone;
+mod logs;
 mod outages;
 mod statements;
 mod substitutions;
@@ -23,7 +24,7 @@ const PAGE: u32 = 500;
 /// How far back the first round of a node goes, whatever was not seen while none ran.
 const FIRST_LOOKBACK: Duration = Duration::from_secs(30 * 86_400);
 
-/// One round of the rules about requests, unless another node is at it: each runs whatever becomes of the others, and what
+/// One round of the rules about requests and the transparency log, unless another node is at it: each runs whatever becomes of the others, and what
 /// was done before a rule failed stays. With `is_first` substitutions are looked for far back; answers whether they were
 /// looked for, so that a process can ask for that until it has been done.
 ///
@@ -47,6 +48,7 @@ pub async fn run_round(
     };
     let substitutions = told("substitutions", round.see_substitutions(lookback).await);
     told("outages", round.see_outages().await);
+    told("logs", round.see_logs().await);
     turn.end().await?;
     Ok(substitutions)
 }

@@ -10,10 +10,11 @@ use std::{
 use async_trait::async_trait;
 use domain::{Amount, OfferId, RequestId, TenantId, clock::UnixMs};
 use incidents::{
-    Evidence, Failure, Filter, Kind, NewStatement, OutageRule, Rules, Substitution, SubstitutionRule,
-    compare_statements, enter_statement, list, list_statements, run_round,
+    Evidence, Failure, Filter, Kind, NewStatement, OutageRule, RestartedLog, Rules, Substitution, SubstitutionRule,
+    compare_statements, enter_statement, list, list_statements, resolve, run_round,
 };
 use store::{Database, DatabaseSettings, StoreError, Tx, apply_migrations, audit::Actor};
+use uuid::Uuid;
 
 /// Rows of which some cannot be read.
 #[derive(Default)]
@@ -24,6 +25,8 @@ struct Torn {
     sum_of: &'static str,
     /// The request that failed.
     failed: Option<RequestId>,
+    /// Logs that began anew.
+    restarted: Vec<RestartedLog>,
     /// How many charges were asked for.
     charges: AtomicUsize,
 }
@@ -77,6 +80,10 @@ impl Evidence for Torn {
 
     async fn booked(&self, provider: &str, _: UnixMs, _: UnixMs) -> Result<Amount, StoreError> {
         torn(provider == self.sum_of, Amount::ZERO)
+    }
+
+    async fn restarted_logs(&self) -> Result<Vec<RestartedLog>, StoreError> {
+        Ok(self.restarted.clone())
     }
 
     async fn take_out(&self, _: &Tx, _: &Actor, _: OfferId) -> Result<bool, StoreError> {
@@ -178,4 +185,37 @@ async fn a_request_of_an_outage_that_lasts_is_looked_up_once() {
     assert_eq!(evidence.charges.load(Ordering::Relaxed), 1);
     let found = list(database.readers(), &Filter::default(), 10).await.unwrap();
     assert_eq!((found.len(), found[0].requests), (1, 1));
+}
+
+#[tokio::test]
+async fn a_log_that_began_anew_is_told_once() {
+    let (database, _folder) = fresh().await;
+    let evidence = Torn {
+        substitutions: true,
+        failures: true,
+        restarted: vec![RestartedLog {
+            log: Uuid::from_u128(2),
+            before: Uuid::from_u128(1),
+            began_at: UnixMs(7),
+            reason: "nothing is left of it".to_owned(),
+        }],
+        ..Torn::default()
+    };
+    let run = async || run_round(&database, &evidence, &RULES, false).await.unwrap();
+    run().await;
+    let told = list(database.readers(), &Filter::default(), 10)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (told.kind, told.is_public, told.started_at),
+        (Kind::LogRestarted, true, UnixMs(7))
+    );
+    let tx = database.begin().await.unwrap();
+    resolve(&tx, &Actor::system("test"), told.id, "It was a restore.")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    run().await;
+    assert_eq!(kinds(&database).await, [Kind::LogRestarted]);
 }
