@@ -235,7 +235,7 @@ mod tests {
         }
         assert_eq!(
             files(folder).unwrap(),
-            [PathBuf::new(); 0],
+            Vec::<PathBuf>::new(),
             "what was begun and failed is gone"
         );
         let mut once = copies(folder);
