@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use support::{Process, TestApp, openai_body};
+use serde_json::{Value, json};
+use support::{Process, TestApp, TestAppOptions, openai_body};
 
 /// Receipts of some requests, which are all published then.
 async fn receipts(app: &TestApp, count: usize) -> Vec<Value> {
@@ -31,6 +31,22 @@ async fn receipt(app: &TestApp, request: &str) -> Value {
 async fn log(app: &TestApp) -> Value {
     let answer = reqwest::get(format!("{}/v1/log", app.relay_url())).await.unwrap();
     answer.json().await.unwrap()
+}
+
+/// Waits until the public feed tells of so many logs that began anew.
+async fn restarts(app: &TestApp, count: usize) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let answer = reqwest::get(format!("{}/v1/incidents", app.relay_url())).await.unwrap();
+        let feed: Value = answer.json().await.unwrap();
+        let mut told = feed["data"].as_array().unwrap().clone();
+        told.retain(|incident| incident["kind"] == "log_restarted");
+        if told.len() == count {
+            return told;
+        }
+        assert!(Instant::now() < deadline, "{feed}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn stop(app: &mut TestApp) {
@@ -100,7 +116,11 @@ async fn what_was_published_is_put_back_from_the_copies() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_contradicts_its_copies_ends_and_another_one_says_why() {
-    let mut app = TestApp::start().await;
+    let mut app = TestApp::start_with(TestAppOptions {
+        config: "[incidents]\ncheck_every_s = 1\n".to_owned(),
+        ..TestAppOptions::default()
+    })
+    .await;
     let kept = receipts(&app, 1).await.remove(0);
     let backup = app.backup().await;
     receipts(&app, 2).await;
@@ -128,6 +148,12 @@ async fn a_log_that_contradicts_its_copies_ends_and_another_one_says_why() {
         "{public}"
     );
     assert!(app.process().log().contains("A NEW TRANSPARENCY LOG BEGINS"));
+    let told = restarts(&app, 1).await.remove(0);
+    let text = told["updates"][0]["text"].as_str().unwrap();
+    for what in [&logs[0]["id"], &logs[1]["id"], &logs[1]["reason"]] {
+        assert!(text.contains(what.as_str().unwrap()), "{told}");
+    }
+    assert!(!text.contains(app.data_folder().to_str().unwrap()), "{told}");
     // receipts of the old log still lead to its heads, and new ones are of the new log
     let request: Value = serde_json::from_str(forked["statement"].as_str().unwrap()).unwrap();
     assert_eq!(receipt(&app, request["request"].as_str().unwrap()).await, forked);
@@ -138,5 +164,15 @@ async fn a_log_that_contradicts_its_copies_ends_and_another_one_says_why() {
     stop(&mut app);
     app.restart().await;
     assert_eq!(log(&app).await["logs"].as_array().unwrap().len(), 2, "it is said once");
+    // an operator has said what there was to say
+    let incident = told["id"].as_str().unwrap();
+    app.admin
+        .create(
+            &format!("/incidents/{incident}/resolve"),
+            json!({ "text": "A backup was restored." }),
+        )
+        .await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(restarts(&app, 1).await[0]["state"], "resolved");
     app.finish().await;
 }

@@ -200,6 +200,7 @@ async fn switch_guards_off(app: &TestApp) {
     for table in [
         "charge",
         "entry",
+        "tx",
         "log_batch",
         "log_entry",
         "log_node",
@@ -266,5 +267,66 @@ async fn every_change_of_history_is_named() {
         }
         let (status, report) = app.command(&["ledger", "verify", "--log"]);
         assert!(status.success(), "it was put back, {}:\n{report}", tampering.what);
+    }
+}
+
+/// Statements that slip a row in, past the product and dated before the log, the one that takes it out again, and the check.
+const SLIPPED_IN: &[(&str, &str, &str)] = &[
+    (
+        "INSERT INTO tx (id, kind, reference, actor, at_ms) \
+         SELECT tenant_id, 'grant', 'slipped in', 'nobody', 1 FROM charge LIMIT 1",
+        "DELETE FROM tx WHERE actor = 'nobody'",
+        "L2",
+    ),
+    (
+        "INSERT INTO tx (seq, id, kind, reference, actor, at_ms) {numbered} \
+         SELECT -5, tenant_id, 'grant', 'slipped in', 'nobody', 1 FROM charge LIMIT 1",
+        "DELETE FROM tx WHERE actor = 'nobody'",
+        "L2",
+    ),
+    // it names the transaction of another one
+    (
+        "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
+         price_version, tx_id, closed_at_ms) SELECT tenant_id, tenant_id, key_id, state, reason, held, amount, overrun, \
+         provider_cost, unbilled, price_version, tx_id, 1 FROM charge WHERE tx_id IS NOT NULL LIMIT 1",
+        "DELETE FROM charge WHERE closed_at_ms = 1",
+        "L1",
+    ),
+    // it names none
+    (
+        "INSERT INTO charge (request_id, tenant_id, key_id, state, reason, held, amount, overrun, provider_cost, unbilled, \
+         price_version, closed_at_ms) SELECT tenant_id, tenant_id, key_id, 'voided', 'upstream_failed', held, 0, 0, 0, 0, \
+         price_version, 1 FROM charge LIMIT 1",
+        "DELETE FROM charge WHERE closed_at_ms = 1",
+        "L1",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_slipped_in_is_named_however_old_it_says_it_is() {
+    let mut app = TestApp::start().await;
+    let request = app.client().openai(&openai_body(false)).await.request_id();
+    app.closed(&request).await;
+    wait_until_published(&app).await;
+    app.process().signal("TERM");
+    assert!(app.process().wait(Duration::from_secs(60)).success());
+    switch_guards_off(&app).await;
+    for (slip_in, take_out, check) in SLIPPED_IN {
+        let numbered = if Backend::run_is_shared() {
+            "OVERRIDING SYSTEM VALUE"
+        } else {
+            ""
+        };
+        run(&app, &slip_in.replace("{numbered}", numbered)).await;
+        let (_, report) = app.command(&["ledger", "verify", "--log"]);
+        let named = |line: &str| {
+            line.starts_with("FAILED")
+                && line.contains(&format!(" {check} "))
+                && line.contains("names no batch of the log")
+        };
+        assert!(report.lines().any(named), "{slip_in}:\n{report}");
+        run(&app, take_out).await;
+        let (status, report) = app.command(&["ledger", "verify", "--log"]);
+        assert!(status.success(), "it was taken out, {slip_in}:\n{report}");
     }
 }

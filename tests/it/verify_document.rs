@@ -55,7 +55,10 @@ async fn every_step_of_the_document_works_when_it_is_pasted() {
         assert!(said.contains(expected), "{expected}: {said}");
     }
     assert_eq!(said.matches("the receipt holds").count(), 2, "{said}");
-    let served = said.lines().find(|line| line.contains(" of [")).expect("step 4 answers");
+    let served = said
+        .lines()
+        .find(|line| line.contains(" of ["))
+        .expect("step 4 answers");
     let (name, names) = served.split_once(" of ").unwrap();
     assert!(names.contains(&format!("'{name}'")), "{served}");
     app.finish().await;

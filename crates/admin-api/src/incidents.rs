@@ -27,6 +27,8 @@ wire_enum! {
         Outage,
         /// A provider billed something else than was booked; the subject is the statement.
         BillingDrift,
+        /// Another transparency log has begun; the subject is its id.
+        LogRestarted,
         /// What an operator opened.
         Operator,
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use domain::{Amount, OfferId, RequestId, TenantId, clock::UnixMs};
 use store::{StoreError, Tx, audit::Actor};
+use uuid::Uuid;
 
 /// A request that another model answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,19 @@ pub struct Failure {
     pub providers: Vec<(String, bool)>,
 }
 
+/// A transparency log that began because the one before it could not be gone on with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartedLog {
+    /// Its id.
+    pub log: Uuid,
+    /// The id of the one before it.
+    pub before: Uuid,
+    /// When it began.
+    pub began_at: UnixMs,
+    /// Why, as everybody may read it in `GET /v1/log`.
+    pub reason: String,
+}
+
 /// The rows that the rules go by.
 #[async_trait]
 pub trait Evidence: Send + Sync {
@@ -64,6 +78,9 @@ pub trait Evidence: Send + Sync {
 
     /// When an offer was last put up for sale again, since an instant; `None` when it was not.
     async fn put_back_at(&self, tx: &Tx, offer: OfferId, since: UnixMs) -> Result<Option<UnixMs>, StoreError>;
+
+    /// Every transparency log but the first, in order.
+    async fn restarted_logs(&self) -> Result<Vec<RestartedLog>, StoreError>;
 
     /// Takes an offer out of sale on every node, in the caller's transaction. Answers whether it was for sale.
     async fn take_out(&self, tx: &Tx, actor: &Actor, offer: OfferId) -> Result<bool, StoreError>;

@@ -4,6 +4,7 @@
 //! leaves nothing behind that the next round does not take up. A round reads pages, and a bounded number of them.
 
 mod alone;
+mod logs;
 mod outages;
 mod statements;
 mod substitutions;
@@ -23,9 +24,9 @@ use crate::{Evidence, IncidentError, Rules, reading, requests, requests::Link};
 /// Rows in one reading and in one transaction.
 const PAGE: u32 = 500;
 
-/// One round of the rules about requests, unless another node is at it: each runs whatever becomes of the others, and what
-/// was done before a rule failed stays. `scan` is the process's own, of all its rounds: how far it has looked for
-/// substitutions.
+/// One round of the rules about requests and the transparency log, unless another node is at it: each runs whatever becomes of
+/// the others, and what was done before a rule failed stays. `scan` is the process's own, of all its rounds: how far it has
+/// looked for substitutions.
 ///
 /// # Errors
 /// What the database says before the rules begin and behind them. What a rule fails by is logged.
@@ -42,6 +43,7 @@ pub async fn run_round(
     let round = Round::begin(database, evidence, rules).await?;
     told("substitutions", round.see_substitutions(scan).await);
     told("outages", round.see_outages().await);
+    told("logs", round.see_logs().await);
     turn.end().await
 }
 

@@ -12,13 +12,21 @@ pub enum Kind {
     Outage,
     /// A provider billed something else than was booked. The subject is the statement.
     BillingDrift,
+    /// The transparency log could not be gone on with, and another one has begun. The subject is the new one's id.
+    LogRestarted,
     /// Whatever an operator says. The subject is the incident itself.
     Operator,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Substitution, Self::Outage, Self::BillingDrift, Self::Operator];
+    pub const ALL: [Self; 5] = [
+        Self::Substitution,
+        Self::Outage,
+        Self::BillingDrift,
+        Self::LogRestarted,
+        Self::Operator,
+    ];
 
     /// As stored and shown.
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +34,7 @@ impl Kind {
             Self::Substitution => "substitution",
             Self::Outage => "outage",
             Self::BillingDrift => "billing_drift",
+            Self::LogRestarted => "log_restarted",
             Self::Operator => "operator",
         }
     }

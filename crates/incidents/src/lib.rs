@@ -15,7 +15,7 @@ mod rules;
 mod statements;
 
 pub use error::IncidentError;
-pub use evidence::{Evidence, Failure, Substitution};
+pub use evidence::{Evidence, Failure, RestartedLog, Substitution};
 pub use job::{Scan, compare_statements, run_round};
 pub use kinds::{Kind, State};
 pub use opening::{NewIncident, add_update, open, resolve};

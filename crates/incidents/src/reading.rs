@@ -194,6 +194,18 @@ pub(crate) async fn open_one(
         .transpose()?)
 }
 
+/// Whether there is an incident of a kind and subject, open or not.
+pub(crate) async fn is_known(
+    connection: &impl ConnectionTrait,
+    kind: Kind,
+    subject: &str,
+) -> Result<bool, IncidentError> {
+    let sql = "SELECT id FROM incident WHERE kind = $1 AND subject = $2 LIMIT 1";
+    Ok(!rows(connection, sql, vec![kind.as_str().into(), subject.into()])
+        .await?
+        .is_empty())
+}
+
 /// The open incidents of a kind, with their subjects.
 pub(crate) async fn open_of(
     connection: &impl ConnectionTrait,

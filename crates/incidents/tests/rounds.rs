@@ -10,10 +10,11 @@ use std::{
 use async_trait::async_trait;
 use domain::{Amount, OfferId, RequestId, TenantId, clock::UnixMs};
 use incidents::{
-    Evidence, Failure, Filter, Kind, NewStatement, OutageRule, Rules, Scan, Substitution, SubstitutionRule,
-    compare_statements, enter_statement, list, list_statements, run_round,
+    Evidence, Failure, Filter, Kind, NewStatement, OutageRule, RestartedLog, Rules, Scan, Substitution,
+    SubstitutionRule, compare_statements, enter_statement, list, list_statements, resolve, run_round,
 };
 use store::{Database, DatabaseSettings, StoreError, Tx, apply_migrations, audit::Actor};
+use uuid::Uuid;
 
 /// Rows of which some cannot be read.
 #[derive(Default)]
@@ -28,6 +29,8 @@ struct Torn {
     pages: usize,
     /// How many of them were read.
     read: AtomicUsize,
+    /// Logs that began anew.
+    restarted: Vec<RestartedLog>,
     /// How many charges were asked for.
     charges: AtomicUsize,
 }
@@ -90,6 +93,10 @@ impl Evidence for Torn {
 
     async fn put_back_at(&self, _: &Tx, _: OfferId, _: UnixMs) -> Result<Option<UnixMs>, StoreError> {
         Ok(None)
+    }
+
+    async fn restarted_logs(&self) -> Result<Vec<RestartedLog>, StoreError> {
+        Ok(self.restarted.clone())
     }
 
     async fn take_out(&self, _: &Tx, _: &Actor, _: OfferId) -> Result<bool, StoreError> {
@@ -211,4 +218,41 @@ async fn a_month_is_not_read_in_one_round() {
         assert_eq!(evidence.read.load(Ordering::Relaxed), read);
         assert_eq!(scan.has_caught_up(), has_caught_up);
     }
+}
+
+#[tokio::test]
+async fn a_log_that_began_anew_is_told_once() {
+    let (database, _folder) = fresh().await;
+    let evidence = Torn {
+        substitutions: true,
+        failures: true,
+        restarted: vec![RestartedLog {
+            log: Uuid::from_u128(2),
+            before: Uuid::from_u128(1),
+            began_at: UnixMs(7),
+            reason: "nothing is left of it".to_owned(),
+        }],
+        ..Torn::default()
+    };
+    let run = async || {
+        run_round(&database, &evidence, &RULES, &mut Scan::default())
+            .await
+            .unwrap()
+    };
+    run().await;
+    let told = list(database.readers(), &Filter::default(), 10)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (told.kind, told.is_public, told.started_at),
+        (Kind::LogRestarted, true, UnixMs(7))
+    );
+    let tx = database.begin().await.unwrap();
+    resolve(&tx, &Actor::system("test"), told.id, "It was a restore.")
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    run().await;
+    assert_eq!(kinds(&database).await, [Kind::LogRestarted]);
 }

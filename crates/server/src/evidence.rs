@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use async_trait::async_trait;
 use catalog::{CatalogCache, CatalogError, UpdateOffer};
 use domain::{Amount, OfferId, RequestId, clock::UnixMs, request::RequestRecord, upstream_failure::failed_providers};
-use incidents::{Evidence, Failure, Substitution};
+use incidents::{Evidence, Failure, RestartedLog, Substitution};
 use store::{Database, StoreError, Tx, audit::Actor};
 
 /// Reads the database, and writes the catalog.
@@ -55,6 +55,17 @@ impl Evidence for Books {
             Err(CatalogError::Store(error)) => Err(error),
             Err(error) => Err(StoreError::Contradiction(error.to_string())),
         }
+    }
+
+    async fn restarted_logs(&self) -> Result<Vec<RestartedLog>, StoreError> {
+        let logs = transparency_log::logs(&self.database).await?;
+        let restarted = logs.array_windows().map(|[before, log]| RestartedLog {
+            log: log.id,
+            before: before.id,
+            began_at: UnixMs(log.created_at_ms),
+            reason: log.reason.clone(),
+        });
+        Ok(restarted.collect())
     }
 
     async fn take_out(&self, tx: &Tx, actor: &Actor, offer: OfferId) -> Result<bool, StoreError> {

@@ -14,6 +14,7 @@ use crate::{
     error::LogError,
     keys,
     rows::{self, HeadRow, LogRow, hash, query, signed, unsigned},
+    signing,
 };
 
 /// Entries in a page.
@@ -74,7 +75,7 @@ impl<'a, C: ConnectionTrait> LogAudit<'a, C> {
             batches: Finding::new("leaves of a batch lead to its root"),
             nodes: Finding::new("stored subtrees are those of the entries"),
             heads: Finding::new("heads are the roots of the entries, and never go back in time"),
-            signatures: Finding::new("heads are signed by a key that was in use"),
+            signatures: Finding::new("heads are signed in their order, by a key that was in use"),
             pending: Finding::new("a batch has a place in the log, or waits for one"),
             copies: Finding::new("copies say what the database says"),
         };
@@ -88,6 +89,9 @@ impl<'a, C: ConnectionTrait> LogAudit<'a, C> {
             }
             last_no = log.no;
             audit.check_log(log).await?;
+        }
+        if let Some(what) = signing::not_retired(connection, &audit.keys).await? {
+            audit.signatures.offend(|| what);
         }
         audit.check_pending().await?;
         audit.check_copies(copies).await?;
@@ -104,7 +108,11 @@ impl<'a, C: ConnectionTrait> LogAudit<'a, C> {
 
     /// Grows the tree of a log again, from its entries.
     async fn check_log(&mut self, log: &LogRow) -> Result<(), StoreError> {
-        let mut heads = self.heads_of(log).await?.into_iter().peekable();
+        let heads = self.heads_of(log).await?;
+        if let Some(what) = signing::skipped(&heads) {
+            self.signatures.offend(|| what);
+        }
+        let mut heads = heads.into_iter().peekable();
         let mut tree = Frontier::new();
         let (mut last_size, mut last_ms) = (0, i64::MIN);
         loop {

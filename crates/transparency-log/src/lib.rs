@@ -16,6 +16,7 @@ mod restoring;
 mod round;
 mod rows;
 mod sequencer;
+mod signing;
 
 pub use audit::{Finding, LogAudit};
 pub use copies::CopySettings;

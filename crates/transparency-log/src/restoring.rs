@@ -10,7 +10,7 @@ use store::{Database, StoreError, Tx};
 use uuid::Uuid;
 
 use crate::{
-    copies::{self, CopiedRound, Location},
+    copies::{self, Boot, CopiedRound, Location},
     draft::{self, StoredBatch},
     error::LogError,
     lookup,
@@ -51,17 +51,20 @@ struct Known {
 /// # Errors
 /// What the database or the disk says: nothing was changed then.
 pub async fn restore(database: &Database, folders: &[PathBuf]) -> Result<Restored, LogError> {
-    let newest = newest_rounds(folders).await?;
+    let boots = ends_of_boots(folders).await?;
     let tx = database.begin().await?;
     round::lock(&tx, true).await?;
     let mut lacks = false;
     let mut contradiction = None;
-    for copied in &newest {
+    for copied in boots.iter().filter_map(|boot| boot.newest.as_ref()) {
         match says_the_same(&tx, copied).await? {
             Some(true) => {}
             None => lacks = true,
             Some(false) => contradiction = Some(contradiction_at(copied)),
         }
+    }
+    if !lacks && contradiction.is_none() {
+        contradiction = unknown_end(&tx, &boots).await?;
     }
     if !lacks && contradiction.is_none() {
         tx.rollback().await?;
@@ -76,7 +79,7 @@ pub async fn restore(database: &Database, folders: &[PathBuf]) -> Result<Restore
     };
     let outcome = match contradiction {
         Some(reason) => Err(reason),
-        None => work.put_back(&rounds).await?,
+        None => work.put_back(&rounds, &boots).await?,
     };
     let restored = match outcome {
         Ok(()) => Restored::PutBack {
@@ -149,13 +152,39 @@ fn contradiction_at(copied: &CopiedRound) -> String {
     )
 }
 
-async fn newest_rounds(folders: &[PathBuf]) -> Result<Vec<CopiedRound>, LogError> {
+/// How the copies of each boot end. What is damaged there is told.
+async fn ends_of_boots(folders: &[PathBuf]) -> Result<Vec<Boot>, LogError> {
     let folders = folders.to_vec();
-    on_disk(move || {
-        let found = folders.iter().map(|folder| copies::newest_rounds(folder));
+    let boots = on_disk(move || {
+        let found = folders.iter().map(|folder| copies::newest_of_boots(folder));
         Ok(found.collect::<std::io::Result<Vec<_>>>()?.concat())
     })
-    .await
+    .await?;
+    for what in boots.iter().flat_map(|boot| &boot.damage_behind) {
+        tracing::warn!(what, "a copy of the log is damaged");
+    }
+    Ok(boots)
+}
+
+/// Why the log in use cannot be gone on with, although the database has every round that can be read: it ends where a copy is
+/// damaged, and what the damage hides may have been published.
+async fn unknown_end(tx: &Tx, boots: &[Boot]) -> Result<Option<String>, StoreError> {
+    let Some(log) = rows::logs(tx.connection()).await?.pop() else {
+        return Ok(None);
+    };
+    let size = last_head(tx, log.no).await?.map_or(0, |last| last.head.size);
+    let damaged = boots.iter().filter(|boot| !boot.damage_behind.is_empty());
+    let hides = |copied: &&CopiedRound| copied.head().log == log.id && copied.head().size >= size;
+    Ok(damaged
+        .filter_map(|boot| boot.newest.as_ref())
+        .find(hides)
+        .map(|copied| {
+            format!(
+                "a copy is damaged behind the head of size {} of log {}, and what it held may have been published",
+                copied.head().size,
+                log.id
+            )
+        }))
 }
 
 /// Every round that was copied, by log, place and size.
@@ -221,7 +250,7 @@ struct Restoring<'a> {
 
 impl Restoring<'_> {
     /// Puts back what follows without a gap. The inner error says why that is not everything.
-    async fn put_back(&mut self, rounds: &[Known]) -> Result<Result<(), String>, LogError> {
+    async fn put_back(&mut self, rounds: &[Known], boots: &[Boot]) -> Result<Result<(), String>, LogError> {
         for of_log in rounds.chunk_by(|one, next| one.log.no == next.log.no) {
             let Some(log) = of_log.first().map(|round| round.log.clone()) else {
                 continue;
@@ -240,7 +269,7 @@ impl Restoring<'_> {
                 return Ok(Err(reason));
             }
         }
-        Ok(Ok(()))
+        Ok(unknown_end(&self.tx, boots).await?.map_or(Ok(()), Err))
     }
 
     async fn put_back_log(&mut self, log: &LogRow, rounds: &[Known]) -> Result<Result<(), String>, LogError> {

@@ -17,8 +17,8 @@ use super::{Check, reader::Reader, sweep::next_range};
 use crate::sql_store::{PostedRow, read_charge, request_statement};
 
 const CHARGES: &str = "SELECT c.request_id, c.tenant_id, c.key_id, c.state, c.reason, c.held, c.amount, c.overrun, \
-     c.provider_cost, c.unbilled, c.price_version, c.tx_id, c.closed_at_ms, c.log_batch, q.record_json FROM charge c \
-     LEFT JOIN request q ON q.id = c.request_id WHERE c.request_id > $1 AND c.request_id <= $2 ORDER BY c.request_id";
+     c.provider_cost, c.unbilled, c.price_version, c.tx_id, c.closed_at_ms, c.log_batch, q.record_json, t.seq FROM charge c \
+     LEFT JOIN request q ON q.id = c.request_id LEFT JOIN tx t ON t.id = c.tx_id WHERE c.request_id > $1 AND c.request_id <= $2 ORDER BY c.request_id";
 const TRANSACTIONS: &str = "SELECT seq, id, kind, tenant_id, reference, actor, at_ms, log_batch FROM tx \
      WHERE seq > $1 ORDER BY seq LIMIT 2000";
 const ENTRIES: &str = "SELECT e.tx_id, e.account, e.amount FROM {rows} JOIN entry e ON e.tx_id = r.id \
@@ -36,7 +36,7 @@ pub async fn charges_have_leaves(database: &Database, reader: &Reader<'_>) -> Re
         "L1",
         "every request that ended since the log began has its leaf, which states its rows",
     );
-    let began = began_ms(reader).await?;
+    let beginning = Beginning::read(reader).await?;
     let (mut above, mut since) = (Uuid::nil(), Instant::now());
     while let Some(range) = next_range(reader, "charge", "request_id", above).await? {
         let rows = reader
@@ -47,11 +47,14 @@ pub async fn charges_have_leaves(database: &Database, reader: &Reader<'_>) -> Re
             let charge = read_charge(row)?;
             let closed_at = UnixMs(row.try_get("", "closed_at_ms")?);
             let record: Option<String> = row.try_get("", "record_json")?;
+            let posted: Option<i64> = row.try_get("", "seq")?;
             let fault = fault_of(
                 row,
                 &leaves,
-                began,
-                closed_at,
+                || match charge.transaction {
+                    Some(_) => posted.is_some_and(|seq| beginning.is_older(seq, closed_at)),
+                    None => beginning.may_be_older(closed_at),
+                },
                 (LeafKind::Request, charge.request.as_uuid()),
                 || request_statement(&charge, closed_at, record.as_deref()),
             )?;
@@ -73,8 +76,9 @@ pub async fn transactions_have_leaves(database: &Database, reader: &Reader<'_>) 
         "L2",
         "every transaction since the log began has its leaf, which states its entries",
     );
-    let began = began_ms(reader).await?;
-    let (mut after, mut since) = (0_i64, Instant::now());
+    let beginning = Beginning::read(reader).await?;
+    // whoever writes past the product may choose any number
+    let (mut after, mut since) = (i64::MIN, Instant::now());
     loop {
         let rows = reader.rows(TRANSACTIONS, vec![after.into()]).await?;
         let Some(last) = rows.last() else { return Ok(check) };
@@ -86,7 +90,9 @@ pub async fn transactions_have_leaves(database: &Database, reader: &Reader<'_>) 
             let id = posted.id;
             let lines = entries.get(&id).map(Vec::as_slice).unwrap_or_default();
             let statement = || posted.statement(lines);
-            if let Some(fault) = fault_of(row, &leaves, began, posted.at, (LeafKind::Transaction, id), statement)? {
+            let seq: i64 = row.try_get("", "seq")?;
+            let is_older = || beginning.is_older(seq, posted.at);
+            if let Some(fault) = fault_of(row, &leaves, is_older, (LeafKind::Transaction, id), statement)? {
                 check.offend(|| format!("transaction {id}: {fault}"));
             }
         }
@@ -96,27 +102,55 @@ pub async fn transactions_have_leaves(database: &Database, reader: &Reader<'_>) 
     }
 }
 
-/// When the first log began; `None` before.
-async fn began_ms(reader: &Reader<'_>) -> Result<Option<i64>, StoreError> {
-    let rows = reader
-        .rows("SELECT MIN(created_at_ms) AS began FROM log", vec![])
-        .await?;
-    Ok(rows.first().map(|row| row.try_get("", "began")).transpose()?.flatten())
+/// Where the log begins among the rows. An instant is whatever a row says; the order in which transactions were posted is
+/// the database's, from 1 on, so a row without a leaf counts as older than the log only if it was posted before every row with
+/// one.
+struct Beginning {
+    /// When the first log began; `None` before.
+    began_ms: Option<i64>,
+    /// The first transaction that has a leaf.
+    first_logged: Option<i64>,
+    /// The first transaction.
+    first: Option<i64>,
+}
+
+impl Beginning {
+    async fn read(reader: &Reader<'_>) -> Result<Self, StoreError> {
+        let logged = "SELECT seq AS n FROM tx WHERE log_batch IS NOT NULL ORDER BY seq LIMIT 1";
+        Ok(Self {
+            began_ms: first_number(reader, "SELECT MIN(created_at_ms) AS n FROM log").await?,
+            first_logged: first_number(reader, logged).await?,
+            first: first_number(reader, "SELECT MIN(seq) AS n FROM tx WHERE seq > 0").await?,
+        })
+    }
+
+    /// Whether what a transaction posted is older than the log.
+    fn is_older(&self, seq: i64, at: UnixMs) -> bool {
+        seq > 0 && self.began_ms.is_none_or(|began| at.0 < began) && self.first_logged.is_none_or(|first| seq < first)
+    }
+
+    /// Whether a charge that posted nothing may be older than the log: not if the log is as old as the books.
+    fn may_be_older(&self, at: UnixMs) -> bool {
+        self.first.is_none_or(|first| self.is_older(first, at))
+    }
+}
+
+async fn first_number(reader: &Reader<'_>, sql: &str) -> Result<Option<i64>, StoreError> {
+    let rows = reader.rows(sql, vec![]).await?;
+    Ok(rows.first().map(|row| row.try_get("", "n")).transpose()?.flatten())
 }
 
 /// What is wrong with the leaf of a row.
 fn fault_of(
     row: &QueryResult,
     leaves: &Leaves,
-    began_ms: Option<i64>,
-    at: UnixMs,
+    is_older: impl FnOnce() -> bool,
     leaf: (LeafKind, Uuid),
     statement: impl FnOnce() -> String,
 ) -> Result<Option<String>, StoreError> {
     let batch: Option<Uuid> = row.try_get("", "log_batch")?;
     let Some(batch) = batch else {
-        let is_older = began_ms.is_none_or(|began| at.0 < began);
-        return Ok((!is_older).then(|| "it names no batch of the log, and is younger than the log".to_owned()));
+        return Ok((!is_older()).then(|| "it names no batch of the log, and is not older than the log".to_owned()));
     };
     let Some(leaves) = leaves.get(&batch) else {
         return Ok(Some(format!("its batch {batch} is missing in the log")));

@@ -54,7 +54,7 @@ struct ListAnswer {
 struct IncidentAnswer {
     object: &'static str,
     id: IncidentId,
-    /// `substitution`, `outage`, `billing_drift` or `operator`.
+    /// `substitution`, `outage`, `billing_drift`, `log_restarted` or `operator`.
     kind: &'static str,
     /// `open` or `resolved`.
     state: &'static str,

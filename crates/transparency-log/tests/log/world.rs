@@ -7,7 +7,7 @@ use std::{
 
 use domain::secret::SecretText;
 use sea_orm::ConnectionTrait;
-use store::{Database, DatabaseSettings};
+use store::{Backend, Database, DatabaseSettings};
 use tempfile::TempDir;
 use transparency::{Hash, LeafKind, LogKey, leaf_hash, proof};
 use transparency_log::{
@@ -126,6 +126,33 @@ impl World {
         LogAudit::run(&self.database, self.database.readers(), &copies)
             .await
             .unwrap()
+    }
+
+    /// Switches off what keeps signatures and retirements as they were written.
+    pub async fn let_anything_change(&self) {
+        for table in ["log_signature", "log_key_retirement"] {
+            if self.database.backend() == Backend::Postgres {
+                self.change(&format!("ALTER TABLE {table} DISABLE TRIGGER {table}_insert_only"))
+                    .await;
+            } else {
+                self.change(&format!("DROP TRIGGER {table}_no_UPDATE")).await;
+                self.change(&format!("DROP TRIGGER {table}_no_DELETE")).await;
+            }
+        }
+    }
+
+    /// Changes the database past the product.
+    pub async fn change(&self, sql: &str) {
+        let tx = self.database.begin().await.unwrap();
+        tx.connection().execute_unprepared(sql).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// What the audit finds has this word.
+    pub async fn assert_named(&self, copies: &str, word: &str) {
+        let findings = self.audit(copies).await;
+        let offenders: Vec<String> = findings.into_iter().filter_map(|finding| finding.offender).collect();
+        assert!(offenders.iter().any(|what| what.contains(word)), "{offenders:?}");
     }
 
     pub async fn assert_clean(&self, copies: &str) {
