@@ -47,7 +47,7 @@ impl PublicReadings {
     /// Permission to read, until it is dropped.
     ///
     /// # Errors
-    /// [`RelayError::Overloaded`] while too many others read the same.
+    /// `RelayError::Overloaded` while too many others read the same.
     pub fn permit(&self, subject: Subject) -> Result<SemaphorePermit<'_>, RelayError> {
         let places = match subject {
             Subject::Prices => &self.prices,
