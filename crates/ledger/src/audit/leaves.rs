@@ -17,8 +17,10 @@ use super::{Check, reader::Reader, sweep::next_range};
 use crate::sql_store::{PostedRow, read_charge, request_statement};
 
 const CHARGES: &str = "SELECT c.request_id, c.tenant_id, c.key_id, c.state, c.reason, c.held, c.amount, c.overrun, \
-     c.provider_cost, c.unbilled, c.price_version, c.tx_id, c.closed_at_ms, c.log_batch, q.record_json, t.seq FROM charge c \
-     LEFT JOIN request q ON q.id = c.request_id LEFT JOIN tx t ON t.id = c.tx_id WHERE c.request_id > $1 AND c.request_id <= $2 ORDER BY c.request_id";
+     c.provider_cost, c.unbilled, c.price_version, c.tx_id, c.closed_at_ms, c.log_batch, q.record_json, t.seq \
+     FROM charge c \
+     LEFT JOIN request q ON q.id = c.request_id LEFT JOIN tx t ON t.id = c.tx_id \
+     WHERE c.request_id > $1 AND c.request_id <= $2 ORDER BY c.request_id";
 const TRANSACTIONS: &str = "SELECT seq, id, kind, tenant_id, reference, actor, at_ms, log_batch FROM tx \
      WHERE seq > $1 ORDER BY seq LIMIT 2000";
 const ENTRIES: &str = "SELECT e.tx_id, e.account, e.amount FROM {rows} JOIN entry e ON e.tx_id = r.id \
